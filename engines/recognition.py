@@ -1,0 +1,101 @@
+"""Speech recognition as the rest of Antiphon sees it, whichever engine does it.
+
+A `Recogniser` is a loaded speech-to-text model; it opens one `Recognition` per utterance. Audio
+is float32 mono in [-1, 1] at `SAMPLE_RATE`. Times are seconds from the start of the utterance.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.base import Capabilities, JobClass
+
+SAMPLE_RATE = 16_000
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word as it was heard: `text` without spaces, times in seconds."""
+
+    text: str
+    start: float
+    end: float
+    probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecognitionOptions:
+    """What the caller asked for; engines refuse what they cannot do and ignore no field silently.
+
+    `prompt` biases the text where the engine can use one. `partials` asks for hypotheses while
+    the audio is still coming in.
+    """
+
+    language: str | None = None
+    prompt: str = ""
+    temperature: float = 0.0
+    task: Literal["transcribe", "translate"] = "transcribe"
+    partials: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What an engine believes the utterance says so far; `final` comes once, last.
+
+    `language` is an ISO 639-1 code when the engine knows or detected it.
+    """
+
+    words: tuple[Word, ...]
+    final: bool = False
+    language: str | None = None
+
+    @property
+    def text(self) -> str:
+        return " ".join(word.text for word in self.words)
+
+
+class Recognition(Protocol):
+    """One utterance being recognised: push audio, finish, iterate; or cancel."""
+
+    @property
+    def backlog(self) -> int:
+        """Samples pushed that the engine has not taken yet."""
+        ...
+
+    def push(self, samples: Samples) -> None: ...
+
+    def finish(self) -> None:
+        """No more audio will come; the final hypothesis follows, with FINAL urgency."""
+        ...
+
+    def cancel(self) -> None:
+        """Give the engine's slot back; iteration ends. Safe to call twice."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[Hypothesis]:
+        """Hypotheses as they come, the last one final. Raises `EngineError`."""
+        ...
+
+
+class Recogniser(Protocol):
+    """A loaded speech-to-text model."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def open(
+        self, options: RecognitionOptions, *, owner: str, kind: JobClass | None = None
+    ) -> Recognition:
+        """Start one utterance for `owner` (a session id, the unit of fairness).
+
+        `kind` None means live speech: partials as PARTIAL, the end as FINAL. Raises `Busy`.
+        """
+        ...

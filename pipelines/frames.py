@@ -1,0 +1,175 @@
+"""The frames that flow through a pipeline.
+
+Positions (`at`) count samples at `SAMPLE_RATE` from the first sample the session ever received:
+the session's one audio clock, never wall time. `item` names the utterance a frame belongs to, and
+is the id that clients see. Frames are immutable; a node that changes one sends a new one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from engines.recognition import SAMPLE_RATE, Samples, Word
+
+__all__ = ["SAMPLE_RATE", "Samples", "Word"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What every frame is. An `urgent` frame overtakes others in an inbox; a `droppable` one may
+    be left out when a receiver is behind."""
+
+    urgent: ClassVar[bool] = False
+    droppable: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Audio(Frame):
+    """Sound from the client: float32 mono; `at` is the position of its first sample.
+
+    Before the voice-activity node `item` is None; after it, audio belongs to an utterance.
+    """
+
+    samples: Samples
+    at: int
+    item: str | None = None
+
+    @property
+    def end(self) -> int:
+        return self.at + len(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted(Frame):
+    """Somebody began to speak; `at` includes the prefix padding."""
+
+    item: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped(Frame):
+    """The speaker fell silent; `at` includes the silence that proved it."""
+
+    item: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit(Frame):
+    """An utterance is complete. From a client `item` is None: it asks for what is buffered.
+
+    `start` and `at` bound the utterance. `request` is the id of the client event that asked, if
+    one did and named itself.
+    """
+
+    item: str | None = None
+    start: int = 0
+    at: int = 0
+    request: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clear(Frame):
+    """Forget the audio that was not committed; `item` is the utterance that ends unheard."""
+
+    item: str | None = None
+    request: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript(Frame):
+    """Text of an utterance.
+
+    committed: `text` is appended to what was committed before (it brings its own leading space).
+    tentative: `text` is everything after the committed text, and replaces the last tentative.
+    final: `text` is the whole utterance, authoritative. `words` have times in seconds of session
+    audio; `start` and `end` bound the utterance in samples.
+    """
+
+    item: str
+    text: str
+    state: Literal["committed", "tentative", "final"]
+    words: tuple[Word, ...] = ()
+    language: str | None = None
+    start: int = 0
+    end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Frame):
+    """A piece of an answer's text."""
+
+    response: str
+    item: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall(Frame):
+    """A function the model wants to be called; `arguments` is JSON text."""
+
+    response: str
+    item: str
+    call: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class AudioOut(Frame):
+    """A piece of a spoken answer: float32 mono at `rate`."""
+
+    response: str
+    item: str
+    samples: Samples
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document(Frame):
+    """Anything structured that a node produces, such as minutes of a meeting."""
+
+    kind: str
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Configure(Frame):
+    """New settings for the node of this name, in effect from here on in the stream."""
+
+    node: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt(Frame):
+    """Everything that belongs to this response is over (None: to any response)."""
+
+    urgent: ClassVar[bool] = True
+    response: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class End(Frame):
+    """No more will come: finish what is open, then pass this on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics(Frame):
+    """A measurement worth showing beside the transcript, by name."""
+
+    droppable: ClassVar[bool] = True
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Error(Frame):
+    """Something failed; the stream goes on. With `item`, the transcription of that item failed."""
+
+    code: str
+    message: str
+    item: str | None = None
+    request: str | None = None
+    kind: str = "invalid_request_error"
+    """The error's type in OpenAI's terms: `invalid_request_error` or `server_error`."""

@@ -1,0 +1,1 @@
+"""The node types a pipeline file can name."""

@@ -1,0 +1,1 @@
+"""The server: Realtime sessions, configuration and the `antiphon` command."""

@@ -1,0 +1,1 @@
+"""One module per OpenAI REST resource, and what guards them."""

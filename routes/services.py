@@ -1,0 +1,96 @@
+"""What the REST routes need from the server, given to them by the composition root."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+
+from engines.base import Capabilities
+from engines.recognition import RecognitionOptions, Samples, Word
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One utterance of a file: times in seconds from its start."""
+
+    start: float
+    end: float
+    text: str
+    words: tuple[Word, ...] = ()
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model as `/v1/models` shows it."""
+
+    name: str
+    kind: str
+    engine: str
+    state: str
+    """`installed` (on disk, not in memory), `loading` or `loaded`."""
+    capabilities: Capabilities
+    created: int
+    owned_by: str = "antiphon"
+
+
+class Transcriber(Protocol):
+    """Transcribes whole recordings, utterance by utterance, sharing the engines fairly."""
+
+    def check(self, model: str, options: RecognitionOptions) -> None:
+        """Raise `ModelNotFound` or `Unsupported` before any audio is read."""
+        ...
+
+    def transcribe(
+        self, audio: AsyncIterator[Samples], model: str, options: RecognitionOptions, *, owner: str
+    ) -> AsyncIterator[Segment]:
+        """Segments in order, as they are finished. Reads `audio` no faster than it is used.
+
+        Closing the iterator frees the engine. Raises `EngineError`.
+        """
+        ...
+
+
+class Models(Protocol):
+    """The models that are here."""
+
+    def entries(self) -> list[ModelEntry]: ...
+
+    def entry(self, name: str) -> ModelEntry:
+        """The entry a name or alias resolves to. Raises `ModelNotFound`."""
+        ...
+
+    @property
+    def default_transcription(self) -> ModelEntry: ...
+
+    @property
+    def hint(self) -> str | None:
+        """The command that installs a better transcription model, while there is only ours."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSettings:
+    """The limits and permissions that the routes enforce."""
+
+    max_upload_bytes: int
+    max_audio_seconds: float
+    api_keys: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    """Origins beside the server's own that may use it from a browser (`*`: any)."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names beside loopback and the bound address that may name this server (`*`: any)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a route may use."""
+
+    version: str
+    settings: RouteSettings
+    models: Models
+    transcriber: Transcriber
+
+
+SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
