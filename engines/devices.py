@@ -1,0 +1,78 @@
+"""Who may compute now: a device owns cores and grants them to lanes, the most urgent first."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+
+@dataclass(eq=False, slots=True)
+class _Claim:
+    cores: int
+    deadline: Callable[[], float]
+    granted: asyncio.Future[None]
+
+
+class Device:
+    """A machine's cores, shared by all lanes so that together they never oversubscribe.
+
+    A claim names its deadline as a function, asked anew whenever cores come free: a lane that
+    waits with a background job becomes urgent the moment somebody finishes speaking.
+    """
+
+    def __init__(self, cores: int, name: str = "cpu") -> None:
+        if cores < 1:
+            raise ValueError("a device has at least one core")
+        self.name = name
+        self.cores = cores
+        self._free = cores
+        self._claims: list[_Claim] = []
+
+    @property
+    def free(self) -> int:
+        """Cores that nobody holds."""
+        return self._free
+
+    @asynccontextmanager
+    async def grant(self, cores: int, deadline: Callable[[], float]) -> AsyncIterator[None]:
+        """Hold `cores` (more than there are means all; none needs no grant) for one step."""
+        cores = min(cores, self.cores)
+        if cores == 0:
+            yield
+            return
+        await self._acquire(cores, deadline)
+        try:
+            yield
+        finally:
+            self._release(cores)
+
+    async def _acquire(self, cores: int, deadline: Callable[[], float]) -> None:
+        claim = _Claim(cores, deadline, asyncio.get_running_loop().create_future())
+        self._claims.append(claim)
+        self._distribute()
+        try:
+            await claim.granted
+        except asyncio.CancelledError:
+            if claim in self._claims:
+                self._claims.remove(claim)
+                self._distribute()
+            else:
+                self._release(cores)
+            raise
+
+    def _release(self, cores: int) -> None:
+        self._free += cores
+        self._distribute()
+
+    def _distribute(self) -> None:
+        # The most urgent claim is never overtaken by a smaller one: a wide step cannot starve.
+        while self._claims and self._free:
+            first = min(self._claims, key=lambda claim: claim.deadline())
+            if first.cores > self._free:
+                return
+            self._claims.remove(first)
+            self._free -= first.cores
+            if not first.granted.done():
+                first.granted.set_result(None)
+            else:  # cancelled while it waited
+                self._free += first.cores
