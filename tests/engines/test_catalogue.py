@@ -1,0 +1,305 @@
+import builtins
+import logging
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+from voice import WHISPER_NANO
+
+from engines import catalogue
+from engines.base import EngineError, ModelNotFound
+from engines.catalogue import (
+    DEFAULT_NAMES,
+    KNOWN,
+    Catalogue,
+    InstalledModel,
+    ModelNotInstalled,
+    ModelRecord,
+    find_known,
+    repository_of,
+)
+
+
+def install(data_dir: Path, short: str, at: float = 1.0) -> Path:
+    """Put a model on the disk as a pull leaves it."""
+    known = find_known(short)
+    name = known.name if known else short
+    directory = catalogue.model_directory(data_dir, name)
+    shutil.copytree(WHISPER_NANO, directory)
+    installed = InstalledModel(
+        name=name,
+        engine="whisper",
+        aliases=known.aliases if known else (),
+        repository=known.repository if known else short,
+        revision="f" * 40,
+        installed_at=at,
+    )
+    (directory / "model.json").write_text(installed.model_dump_json())
+    return directory
+
+
+def names(models: Catalogue) -> list[str]:
+    return [record.name for record in models.records()]
+
+
+def whisper(name: str, source: str | Path, *aliases: str) -> ModelRecord:
+    return ModelRecord(name=name, engine="whisper", source=str(source), aliases=aliases)
+
+
+def test_a_fresh_machine_has_pocketsphinx_and_every_default_name_means_it(tmp_path: Path) -> None:
+    models = Catalogue(tmp_path / "nothing")
+    assert names(models) == ["pocketsphinx"]
+    for name in ("pocketsphinx", *DEFAULT_NAMES):
+        assert models.resolve(name).engine == "pocketsphinx"
+    assert models.problems() == []
+
+
+def test_an_unknown_name_lists_what_is_there(tmp_path: Path) -> None:
+    install(tmp_path, "base")
+    with pytest.raises(ModelNotFound) as caught:
+        Catalogue(tmp_path).resolve("whisper-2")
+    assert caught.value.available == ("whisper-base", "pocketsphinx")
+
+
+@pytest.mark.parametrize("name", ["whisper-base", "base", "Systran/faster-whisper-base"])
+def test_an_installed_model_is_found_by_each_of_its_names(tmp_path: Path, name: str) -> None:
+    directory = install(tmp_path, "base")
+    record = Catalogue(tmp_path).resolve(name)
+    assert record.name == "whisper-base"
+    assert record.engine == "whisper"
+    assert record.source == str(directory)
+
+
+def test_the_model_installed_last_is_the_default(tmp_path: Path) -> None:
+    install(tmp_path, "base", at=2.0)
+    install(tmp_path, "tiny", at=1.0)
+    models = Catalogue(tmp_path)
+    assert models.default_transcription().name == "whisper-base"
+    assert {models.resolve(name).name for name in DEFAULT_NAMES} == {"whisper-base"}
+
+
+def test_a_configured_whisper_model_is_preferred_to_installed_ones(tmp_path: Path) -> None:
+    install(tmp_path, "base")
+    configured = (
+        ModelRecord(name="nothing", engine="null"),
+        whisper("mine", WHISPER_NANO, "m"),
+        whisper("other", WHISPER_NANO),
+    )
+    models = Catalogue(tmp_path, configured)
+    assert models.default_transcription().name == "mine"
+    assert models.resolve("m").source == str(WHISPER_NANO)
+    assert names(models) == ["nothing", "mine", "other", "whisper-base", "pocketsphinx"]
+
+
+def test_the_configured_default_wins(tmp_path: Path) -> None:
+    install(tmp_path, "base", at=2.0)
+    install(tmp_path, "tiny", at=1.0)
+    assert Catalogue(tmp_path, default="tiny").resolve("whisper-1").name == "whisper-tiny"
+    assert Catalogue(tmp_path, default="pocketsphinx").resolve("default").name == "pocketsphinx"
+    assert Catalogue(tmp_path, default="default").resolve("default").name == "whisper-base"
+
+
+@pytest.mark.parametrize("default", ["small", "whisper-1", "gpt-4o-transcribe"])
+def test_a_default_that_is_not_here_is_refused_and_reported(tmp_path: Path, default: str) -> None:
+    models = Catalogue(tmp_path, default=default)
+    for name in ("whisper-1", "default", default):
+        with pytest.raises(ModelNotFound, match=f"'{default}'"):
+            models.resolve(name)
+    (problem,) = models.problems()
+    assert problem.startswith("The default transcription model cannot be used.")
+    assert models.resolve("pocketsphinx").name == "pocketsphinx"
+
+
+def test_a_model_of_its_own_takes_one_of_the_default_names(tmp_path: Path) -> None:
+    install(tmp_path, "base")
+    models = Catalogue(tmp_path, [ModelRecord(name="x", engine="null", aliases=("whisper-1",))])
+    assert models.resolve("whisper-1").name == "x"
+    assert models.resolve("gpt-4o-transcribe").name == "whisper-base"
+
+
+def test_a_configured_name_hides_an_installed_one_and_the_built_in_one(tmp_path: Path) -> None:
+    install(tmp_path, "base")
+    fast = ModelRecord(name="pocketsphinx", engine="pocketsphinx", options={"beam": 1e-60})
+    models = Catalogue(tmp_path, [whisper("whisper-base", WHISPER_NANO), fast])
+    assert names(models) == ["whisper-base", "pocketsphinx"]
+    assert models.resolve("whisper-base").source == str(WHISPER_NANO)
+    assert models.resolve("pocketsphinx") == fast
+
+
+@pytest.mark.parametrize("source", ["Systran/faster-whisper-base", "base", "whisper-base"])
+def test_a_configured_repository_uses_what_was_pulled(tmp_path: Path, source: str) -> None:
+    directory = install(tmp_path, "base")
+    record = ModelRecord(name="mine", engine="whisper", source=source, options={"beam_size": 1})
+    found = Catalogue(tmp_path, [record]).resolve("mine")
+    assert found.source == str(directory)
+    assert found.options == {"beam_size": 1}
+
+
+def test_a_configured_repository_that_was_not_pulled_names_the_command(tmp_path: Path) -> None:
+    models = Catalogue(tmp_path, [whisper("mine", "someone/whisper-de", "german")], default="mine")
+    message = "The model 'mine' is configured but not downloaded; run: antiphon pull someone/"
+    for name in ("mine", "german", "whisper-1"):
+        with pytest.raises(ModelNotInstalled) as caught:
+            models.resolve(name)
+        assert str(caught.value) == message + "whisper-de"
+    assert models.problems()[0] == message + "whisper-de"
+    assert names(models) == ["pocketsphinx"]
+    install(tmp_path, "someone/whisper-de")
+    models.refresh()
+    assert models.resolve("german").name == "mine"
+    assert models.problems() == []
+
+
+def test_a_configured_directory_without_a_model_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "model.bin").write_bytes(b"x")
+    (tmp_path / "half" / "vocabulary.txt").write_bytes(b"x")
+    gone = tmp_path / "gone"
+    models = Catalogue(tmp_path, [whisper("a", tmp_path / "half"), whisper("b", gone)])
+    assert models.problems() == [
+        f"The model 'a' cannot be used: {tmp_path / 'half'} lacks config.json, tokenizer.json.",
+        f"The model 'b' cannot be used: {gone} lacks model.bin, config.json, tokenizer.json.",
+    ]
+    with pytest.raises(ModelNotInstalled, match="'b' cannot be used"):
+        models.resolve("b")
+
+
+def test_a_broken_installation_is_left_out_logged_and_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (install(tmp_path, "base") / "model.json").write_text("{")
+    (install(tmp_path, "tiny") / "model.json").write_text('{"name": 3}')
+    (install(tmp_path, "small") / "model.json").unlink()
+    (install(tmp_path, "medium") / "model.bin").unlink()
+    install(tmp_path, "large-v3").rename(tmp_path / "models" / "elsewhere")
+    install(tmp_path, "turbo")
+    with caplog.at_level(logging.WARNING, "engines.catalogue"):
+        models = Catalogue(tmp_path)
+    assert names(models) == ["whisper-large-v3-turbo", "pocketsphinx"]
+    root = tmp_path / "models"
+    assert models.problems() == [
+        f"{root}/elsewhere holds a model of another name; the model there is not used.",
+        f"{root}/whisper-base/model.json is not a model record; the model there is not used.",
+        f"{root}/whisper-medium lacks model.bin; the model there is not used.",
+        f"{root}/whisper-small holds no model.json; the model there is not used.",
+        f"{root}/whisper-tiny/model.json is not a model record; the model there is not used.",
+    ]
+    assert [record.message for record in caplog.records] == models.problems()
+
+
+def test_what_a_pull_has_not_finished_is_not_a_model(tmp_path: Path) -> None:
+    install(tmp_path, "base").rename(tmp_path / "models" / "whisper-base.partial")
+    (tmp_path / "models" / ".whisper-base.lock").touch()
+    models = Catalogue(tmp_path)
+    assert names(models) == ["pocketsphinx"]
+    assert models.problems() == []
+
+
+def test_a_model_appears_with_the_next_refresh(tmp_path: Path) -> None:
+    models = Catalogue(tmp_path)
+    install(tmp_path, "base")
+    with pytest.raises(ModelNotFound):
+        models.resolve("base")
+    models.refresh()
+    assert models.resolve("base").name == "whisper-base"
+
+
+def test_the_data_directory_can_be_moved(tmp_path: Path) -> None:
+    install(tmp_path / "old", "base")
+    (tmp_path / "old").rename(tmp_path / "new")
+    source = Catalogue(tmp_path / "new").resolve("base").source
+    assert source == str(tmp_path / "new" / "models" / "whisper-base")
+
+
+def test_looking_up_never_touches_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "base")
+    models = Catalogue(tmp_path, [whisper("mine", "a/b"), whisper("here", WHISPER_NANO)])
+
+    def touched(*_: object, **__: object) -> None:
+        raise AssertionError("the disk was read")
+
+    with monkeypatch.context() as patch:
+        for function in ("stat", "listdir", "scandir", "open"):
+            patch.setattr(os, function, touched)
+        patch.setattr(builtins, "open", touched)
+        assert models.resolve("base").name == "whisper-base"
+        assert models.resolve("whisper-1").name == "here"
+        assert len(models.records()) == 3
+        assert models.installed("base") is not None
+        assert len(models.problems()) == 1
+        with pytest.raises(ModelNotFound):
+            models.resolve("zzz")
+
+
+def test_what_was_installed_is_told(tmp_path: Path) -> None:
+    install(tmp_path, "base", at=7.0)
+    models = Catalogue(tmp_path)
+    installed = models.installed("base")
+    assert installed is not None
+    assert (installed.installed_at, installed.repository) == (7.0, "Systran/faster-whisper-base")
+    assert models.installed("pocketsphinx") is None
+    assert models.installed("zzz") is None
+
+
+@pytest.mark.parametrize("name", ["base", "whisper-base", "Systran/faster-whisper-base"])
+def test_an_installed_model_is_removed_by_any_name(tmp_path: Path, name: str) -> None:
+    directory = install(tmp_path, "base")
+    models = Catalogue(tmp_path)
+    models.remove(name)
+    assert not directory.exists()
+    assert names(models) == ["pocketsphinx"]
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_what_an_unfinished_pull_left_is_removed(tmp_path: Path) -> None:
+    install(tmp_path, "base").rename(tmp_path / "models" / "whisper-base.partial")
+    Catalogue(tmp_path).remove("base")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_only_what_was_pulled_can_be_removed(tmp_path: Path) -> None:
+    models = Catalogue(tmp_path, [whisper("mine", WHISPER_NANO)])
+    with pytest.raises(EngineError, match="'pocketsphinx' is built in and cannot be removed"):
+        models.remove("pocketsphinx")
+    with pytest.raises(EngineError, match="'mine' comes from the configuration"):
+        models.remove("mine")
+    for name in ("zzz", "..", "../models", "base"):
+        with pytest.raises(ModelNotFound):
+            models.remove(name)
+    assert WHISPER_NANO.exists()
+    assert tmp_path.exists()
+
+
+def test_the_known_models_cover_the_usual_whisper_sizes() -> None:
+    from faster_whisper.utils import _MODELS
+
+    assert {short: KNOWN[short].repository for short in _MODELS} == _MODELS
+    assert KNOWN["large"] is KNOWN["large-v3"]
+    assert KNOWN["turbo"].name == "whisper-large-v3-turbo"
+    assert KNOWN["base.en"].languages == {"en"}
+    assert not KNOWN["base.en"].translate
+    assert not KNOWN["turbo"].translate
+    assert KNOWN["medium"].translate
+    assert len(KNOWN["medium"].languages) == 99
+    assert "yue" in KNOWN["large-v3"].languages
+    assert "yue" not in KNOWN["large-v2"].languages
+
+
+def test_a_source_is_a_repository_a_short_name_or_a_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert repository_of("large") == "Systran/faster-whisper-large-v3"
+    assert repository_of("someone/model.v2") == "someone/model.v2"
+    for source in ("/a/b", "./a/b", "../b", "a/b/c", "b", "~/b", "a\\b", ""):
+        assert repository_of(source) is None
+    (tmp_path / "someone" / "model.v2").mkdir(parents=True)
+    assert repository_of("someone/model.v2") is None
+
+
+def test_the_errors_can_be_sent_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(ModelNotInstalled("a", "The model is not here.")))
+    assert isinstance(error, ModelNotInstalled)
+    assert (str(error), error.name, error.available) == ("The model is not here.", "a", ())

@@ -1,0 +1,440 @@
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import namedtuple
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import huggingface_hub
+import pytest
+from huggingface_hub import constants
+from voice import ROOT, WHISPER_NANO
+
+from engines import download
+from engines.base import EngineError
+from engines.catalogue import Catalogue, read_installed
+from engines.download import Progress, pull
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SIZE = (WHISPER_NANO / "model.bin").stat().st_size
+
+
+def nano() -> dict[str, bytes]:
+    files = {path.name: path.read_bytes() for path in WHISPER_NANO.iterdir()}
+    return files | {"README.md": b"not wanted", "pytorch_model.bin": b"not wanted"}
+
+
+@dataclass
+class Hub:
+    """A stand-in for huggingface.co: one repository, and the ways in which the real one fails."""
+
+    repository: str = "Systran/faster-whisper-tiny"
+    commit: str = COMMIT
+    files: dict[str, bytes] = field(default_factory=nano)
+    cut_at: int | None = None
+    """Byte of model.bin after which the next connection breaks."""
+    stall_at: int | None = None
+    """Byte of model.bin after which the next connection stays silent."""
+    refuse: tuple[int, str] | None = None
+    refuse_files: list[int] = field(default_factory=list)
+    ranges: bool = True
+    lie: bytes | None = None
+    page: bytes | None = None
+    token: str | None = None
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    agents: set[str] = field(default_factory=set)
+    tokens_at_cdn: list[str | None] = field(default_factory=list)
+    released: threading.Event = field(default_factory=threading.Event)
+    url: str = ""
+    cdn: str = ""
+
+    def listing(self) -> bytes:
+        siblings = []
+        for name, content in self.files.items():
+            git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            entry = {"rfilename": name, "size": len(content), "blobId": git}
+            if name == "model.bin":
+                sha256 = hashlib.sha256(content).hexdigest()
+                entry |= {"blobId": "0" * 40, "lfs": {"sha256": sha256, "size": len(content)}}
+            siblings.append(entry)
+        return json.dumps(
+            {"id": self.repository, "sha": self.commit, "siblings": siblings}
+        ).encode()
+
+    def ranges_of(self, name: str) -> list[str | None]:
+        return [asked for file, asked in self.asked if file == name]
+
+
+class Answer(BaseHTTPRequestHandler):
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        hub, path = self.hub, urlsplit(self.path).path
+        hub.agents.add(self.headers["user-agent"])
+        if hub.refuse is not None:
+            return self.reply(hub.refuse[0], b"{}", {"X-Error-Code": hub.refuse[1]})
+        if path.startswith("/cdn/"):
+            hub.tokens_at_cdn.append(self.headers["authorization"])
+            return self.send_file(path.rsplit("/", 1)[1])
+        if hub.token and self.headers["authorization"] != f"Bearer {hub.token}":
+            return self.reply(401, b"{}", {"X-Error-Code": "RepoNotFound"})
+        if hub.page is not None:
+            return self.reply(200, hub.page)
+        if path.startswith(f"/api/models/{hub.repository}/revision/"):
+            return self.reply(200, hub.listing())
+        prefix = f"/{hub.repository}/resolve/{hub.commit}/"
+        if not path.startswith(prefix):
+            return self.reply(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        name = path.removeprefix(prefix)
+        if hub.cdn and name == "model.bin":
+            return self.reply(302, b"", {"Location": f"{hub.cdn}/cdn/{name}"})
+        return self.send_file(name)
+
+    def send_file(self, name: str) -> None:
+        hub = self.hub
+        content = hub.lie if hub.lie is not None and name == "model.bin" else hub.files[name]
+        asked = self.headers["range"]
+        hub.asked.append((name, asked))
+        if hub.refuse_files:
+            return self.reply(hub.refuse_files.pop(0), b"busy")
+        start = int(asked[6:-1]) if asked and hub.ranges else 0
+        body = content[start:]
+        self.send_response(206 if asked and hub.ranges else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if name == "model.bin" and hub.cut_at is not None:
+            self.wfile.write(body[: hub.cut_at - start])
+            hub.cut_at, self.close_connection = None, True
+        elif name == "model.bin" and hub.stall_at is not None:
+            self.wfile.write(body[: hub.stall_at - start])
+            self.wfile.flush()
+            hub.stall_at, self.close_connection = None, True
+            hub.released.wait(20)
+        else:
+            self.wfile.write(body)
+
+    def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away in the middle is what some of these tests do."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    for name in ("HF_ENDPOINT", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    hub = Hub()
+    server = Server(("127.0.0.1", 0), type("Bound", (Answer,), {"hub": hub}))
+    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield hub
+    huggingface_hub.close_session()
+    hub.released.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def retries_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "FIRST_PAUSE", 0.001)
+
+
+def refusal(name: str, data_dir: Path, endpoint: str) -> str:
+    with pytest.raises(EngineError) as caught:
+        pull(name, data_dir, endpoint=endpoint)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def check_installed(directory: Path, hub: Hub) -> None:
+    for name in ("model.bin", "tokenizer.json", "config.json", "vocabulary.json"):
+        assert (directory / name).read_bytes() == hub.files[name]
+    assert not (directory / "README.md").exists()
+    assert not (directory / "pytorch_model.bin").exists()
+    assert not list(directory.parent.glob("*.partial"))
+
+
+def test_a_short_name_is_pulled_whole_and_recorded(hub: Hub, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    record = pull("tiny", tmp_path, endpoint=hub.url, progress=seen.append)
+    assert record.name == "whisper-tiny"
+    assert record.engine == "whisper"
+    assert record.aliases == ("tiny", "Systran/faster-whisper-tiny")
+    directory = tmp_path / "models" / "whisper-tiny"
+    assert record.source == str(directory)
+    check_installed(directory, hub)
+    installed = read_installed(directory)
+    assert installed.revision == COMMIT
+    assert installed.repository == "Systran/faster-whisper-tiny"
+    assert installed.bytes == seen[-1].total
+    assert abs(installed.installed_at - time.time()) < 60
+    assert [p.done for p in seen] == sorted(p.done for p in seen)
+    assert seen[0].done == 0
+    assert seen[-1].done == seen[-1].total > SIZE
+    assert len(seen) > 20
+    assert hub.agents == {"antiphon"}
+    assert Catalogue(tmp_path).resolve("tiny") == record
+
+
+def test_any_repository_is_pulled_under_its_own_name(hub: Hub, tmp_path: Path) -> None:
+    hub.repository = "someone/my-whisper"
+    record = pull("someone/my-whisper", tmp_path, endpoint=hub.url)
+    assert record.name == "someone/my-whisper"
+    check_installed(tmp_path / "models" / "someone--my-whisper", hub)
+    assert Catalogue(tmp_path).resolve("someone/my-whisper") == record
+
+
+def test_a_pulled_model_is_not_fetched_again_until_the_hub_has_a_newer_one(
+    hub: Hub, tmp_path: Path
+) -> None:
+    first = pull("tiny", tmp_path, endpoint=hub.url)
+    hub.asked.clear()
+    assert pull("whisper-tiny", tmp_path, endpoint=hub.url) == first
+    assert hub.asked == []
+    hub.commit = "f" * 40
+    hub.files["config.json"] = b'{"newer": true}'
+    assert pull("Systran/faster-whisper-tiny", tmp_path, endpoint=hub.url) == first
+    directory = tmp_path / "models" / "whisper-tiny"
+    check_installed(directory, hub)
+    assert read_installed(directory).revision == "f" * 40
+    assert [p.name for p in directory.parent.iterdir() if p.is_dir()] == ["whisper-tiny"]
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(hub: Hub, tmp_path: Path) -> None:
+    hub.cut_at = 3_000_000
+    pull("tiny", tmp_path, endpoint=hub.url)
+    whole, rest = hub.ranges_of("model.bin")
+    assert whole is None
+    assert rest is not None
+    assert 0 < int(rest.removeprefix("bytes=").removesuffix("-")) <= 3_000_000
+    check_installed(tmp_path / "models" / "whisper-tiny", hub)
+
+
+def test_a_busy_hub_is_asked_again(hub: Hub, tmp_path: Path) -> None:
+    hub.refuse_files = [503, 429, 500]
+    pull("tiny", tmp_path, endpoint=hub.url)
+    check_installed(tmp_path / "models" / "whisper-tiny", hub)
+
+
+def test_a_hub_that_stays_broken_ends_the_pull(hub: Hub, tmp_path: Path) -> None:
+    hub.refuse_files = [503] * download.ATTEMPTS
+    message = refusal("tiny", tmp_path, hub.url)
+    assert message == (
+        f"{hub.url} answered 503 for 'Systran/faster-whisper-tiny'; try again later."
+    )
+    assert len(hub.asked) == download.ATTEMPTS
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_what_progress_raises_stops_the_pull_and_the_next_one_goes_on(
+    hub: Hub, tmp_path: Path
+) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.file == "model.bin" and progress.done > SIZE // 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        pull("tiny", tmp_path, endpoint=hub.url, progress=stop)
+    assert Catalogue(tmp_path).problems() == []
+    partial = tmp_path / "models" / "whisper-tiny.partial" / "model.bin"
+    kept = partial.stat().st_size
+    assert SIZE // 4 < kept < SIZE
+    seen: list[Progress] = []
+    pull("tiny", tmp_path, endpoint=hub.url, progress=seen.append)
+    assert hub.ranges_of("model.bin") == [None, f"bytes={kept}-"]
+    assert max(p.done for p in seen) == seen[-1].total
+    assert seen[0].done <= kept
+    check_installed(tmp_path / "models" / "whisper-tiny", hub)
+
+
+@pytest.mark.one_loop
+def test_a_killed_pull_is_resumed(hub: Hub, tmp_path: Path) -> None:
+    hub.stall_at = 4_000_000
+    code = (
+        "import sys; from pathlib import Path; from engines.download import pull; "
+        "pull('tiny', Path(sys.argv[1]), endpoint=sys.argv[2])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), hub.url], cwd=ROOT)
+    partial = tmp_path / "models" / "whisper-tiny.partial" / "model.bin"
+    deadline = time.monotonic() + 20
+    while not (partial.exists() and partial.stat().st_size == 4_000_000):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert "is being pulled already" in refusal("tiny", tmp_path, hub.url)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    pull("tiny", tmp_path, endpoint=hub.url)
+    assert hub.ranges_of("model.bin") == [None, "bytes=4000000-"]
+    check_installed(tmp_path / "models" / "whisper-tiny", hub)
+
+
+def leave_partial(tmp_path: Path, content: bytes, commit: str = COMMIT) -> None:
+    partial = tmp_path / "models" / "whisper-tiny.partial"
+    partial.mkdir(parents=True)
+    (partial / "model.bin").write_bytes(content)
+    mark = {"repository": "Systran/faster-whisper-tiny", "commit": commit}
+    (partial / "pull.json").write_text(json.dumps(mark))
+
+
+def test_what_is_left_of_another_revision_is_not_mixed_in(hub: Hub, tmp_path: Path) -> None:
+    leave_partial(tmp_path, b"old" * 1000, "e" * 40)
+    pull("tiny", tmp_path, endpoint=hub.url)
+    assert hub.ranges_of("model.bin") == [None]
+    check_installed(tmp_path / "models" / "whisper-tiny", hub)
+
+
+def test_a_hub_without_ranges_sends_the_file_again(hub: Hub, tmp_path: Path) -> None:
+    leave_partial(tmp_path, b"x" * 1000)
+    hub.ranges = False
+    pull("tiny", tmp_path, endpoint=hub.url)
+    assert hub.ranges_of("model.bin") == ["bytes=1000-"]
+    check_installed(tmp_path / "models" / "whisper-tiny", hub)
+
+
+def test_damage_is_found_and_the_next_pull_mends_it(hub: Hub, tmp_path: Path) -> None:
+    leave_partial(tmp_path, b"x" * 1000)
+    message = refusal("tiny", tmp_path, hub.url)
+    assert message == "model.bin arrived damaged; pull again to fetch that file anew."
+    hub.asked.clear()
+    pull("tiny", tmp_path, endpoint=hub.url)
+    assert hub.asked == [("model.bin", None)]
+    check_installed(tmp_path / "models" / "whisper-tiny", hub)
+
+
+def test_a_small_file_is_verified_too(hub: Hub, tmp_path: Path) -> None:
+    leave_partial(tmp_path, hub.files["model.bin"])
+    config = tmp_path / "models" / "whisper-tiny.partial" / "config.json"
+    config.write_bytes(b" " * len(hub.files["config.json"]))
+    assert refusal("tiny", tmp_path, hub.url).startswith("config.json arrived damaged")
+
+
+def test_a_file_of_another_size_than_announced_is_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.lie = b"short"
+    assert "sent model.bin of another size" in refusal("tiny", tmp_path, hub.url)
+
+
+def test_a_redirect_to_another_host_does_not_carry_the_token(hub: Hub, tmp_path: Path) -> None:
+    hub.token = "hf_secret"
+    hub.cdn = hub.url.replace("127.0.0.1", "localhost")
+    pull("tiny", tmp_path, endpoint=hub.url, token="hf_secret")
+    assert hub.tokens_at_cdn == [None]
+    check_installed(tmp_path / "models" / "whisper-tiny", hub)
+
+
+def test_the_endpoint_and_token_come_from_the_environment(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.token = "hf_secret"
+    monkeypatch.setenv("HF_ENDPOINT", hub.url + "/")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    pull("tiny", tmp_path)
+    check_installed(tmp_path / "models" / "whisper-tiny", hub)
+
+
+def test_an_unknown_name_gets_the_nearest_and_all_known_ones(tmp_path: Path) -> None:
+    message = refusal("larg-v3", tmp_path, "http://127.0.0.1:9")
+    assert "There is no model 'larg-v3' to pull; did you mean 'large-v3'?" in message
+    assert "turbo" in message
+    assert "no model '../../etc' to pull" in refusal("../../etc", tmp_path, "http://127.0.0.1:9")
+    assert "no model 'a/../b' to pull" in refusal("a/../b", tmp_path, "http://127.0.0.1:9")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_network_is_said_in_a_sentence(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = refusal("tiny", tmp_path, "http://127.0.0.1:9")
+    assert message.startswith("http://127.0.0.1:9 cannot be reached (")
+    assert "cannot be reached" in refusal("tiny", tmp_path, "nonsense")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert refusal("tiny", tmp_path, hub.url) == (
+        "Nothing can be pulled while HF_HUB_OFFLINE is set."
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (404, "RepoNotFound", "has no model 'a/b', or it is private; if it is, set HF_TOKEN."),
+        (401, "", "has no model 'a/b', or it is private; if it is, set HF_TOKEN."),
+        (403, "GatedRepo", "'a/b' is gated: accept its terms at "),
+        (401, "GatedRepo", "'a/b' is gated: accept its terms at "),
+        (403, "", "refuses access to 'a/b'; check HF_TOKEN."),
+        (404, "RevisionNotFound", "'a/b' has no such revision."),
+        (500, "", "answered 500 for 'a/b'; try again later."),
+    ],
+)
+def test_a_refusal_of_the_hub_is_a_sentence(
+    hub: Hub, tmp_path: Path, status: int, code: str, expected: str
+) -> None:
+    hub.refuse = (status, code)
+    assert expected in refusal("a/b", tmp_path, hub.url)
+
+
+def test_a_page_that_is_not_the_hub_is_recognised(hub: Hub, tmp_path: Path) -> None:
+    hub.page = b"<html>Please log in to the hotel network</html>"
+    assert "does not answer like the Hugging Face Hub" in refusal("tiny", tmp_path, hub.url)
+
+
+@pytest.mark.parametrize("name", ["model.bin", "tokenizer.json", "config.json", "vocabulary.json"])
+def test_a_repository_that_is_no_whisper_model_is_refused_before_any_download(
+    hub: Hub, tmp_path: Path, name: str
+) -> None:
+    del hub.files[name]
+    message = refusal("tiny", tmp_path, hub.url)
+    assert message == (
+        f"'Systran/faster-whisper-tiny' is not a CTranslate2 Whisper model: it has no {name}."
+    )
+    assert hub.asked == []
+
+
+def test_an_empty_model_is_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.files["model.bin"] = b""
+    assert refusal("tiny", tmp_path, hub.url).endswith("has an empty model.bin.")
+    assert Catalogue(tmp_path).records() == Catalogue(tmp_path / "nothing").records()
+
+
+def test_a_full_disk_is_said_before_the_download(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 5_000_000))
+    message = refusal("tiny", tmp_path, hub.url)
+    assert message.startswith("'whisper-tiny' needs 73 MB more on the disk, but ")
+    assert message.endswith("has only 5 MB free.")
+    assert hub.asked == []
+
+
+def test_a_directory_that_cannot_be_written_is_a_sentence(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file in the way")
+    assert "cannot be written" in refusal("tiny", tmp_path, hub.url)
