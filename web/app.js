@@ -1,0 +1,246 @@
+// Puts the page together: microphone → session → transcript → view, and the words of the status
+// line.
+
+import { ask } from "./api.js";
+import { Choices } from "./choices.js";
+import { clock } from "./export.js";
+import { FileDesk } from "./desk.js";
+import { Meter } from "./meter.js";
+import { Microphone, explain, obstacle } from "./microphone.js";
+import { askForKey, element, showHint, status } from "./notices.js";
+import { TranscriptView } from "./render.js";
+import { Session } from "./session.js";
+import { transcripts } from "./settings.js";
+import { Transcript } from "./transcript.js";
+
+const SAVE_AFTER_MS = 500;
+const RETRY_MS = 5_000;
+const SILENT_RMS = 1e-5;
+const SILENT_SECONDS = 4;
+
+const saved = transcripts.read() ?? { live: [], clock: 0, files: [] };
+const live = new Transcript("Live");
+const view = new TranscriptView(live, { remove: "Clear" });
+const choices = new Choices({
+  model: element("model"),
+  language: element("language"),
+  microphone: element("microphone"),
+});
+const session = new Session(() => choices.transcription, saved.clock);
+const microphone = new Microphone();
+const meter = new Meter(element("meter"));
+const desk = new FileDesk(element("transcripts"), choices, unauthorized);
+
+let phase = "idle";
+let wakeLock = null;
+let silentSince = null;
+let saving = 0;
+
+function setPhase(next) {
+  phase = next;
+  const listening = next === "listening";
+  const button = element("listen");
+  button.dataset.phase = next;
+  button.setAttribute("aria-label", listening ? "Pause" : "Start listening");
+  document.title = listening ? "Listening – Antiphon" : "Antiphon";
+}
+
+function resting() {
+  return live.empty ? "Press the microphone and speak." : "Press the microphone to go on.";
+}
+
+async function start() {
+  const reason = obstacle();
+  if (reason) {
+    status.problem(reason);
+    return;
+  }
+  setPhase("starting");
+  status.say("Waiting for the microphone…");
+  try {
+    await microphone.start(choices.microphone);
+  } catch (error) {
+    setPhase("idle");
+    status.problem(explain(error));
+    return;
+  }
+  setPhase("listening");
+  silentSince = null;
+  session.open();
+  status.say(session.connected ? "Listening." : "Connecting…");
+  meter.start(() => microphone.level);
+  void keepAwake();
+  void choices.showMicrophones();
+}
+
+/** Stop listening; `said` is what the status line says then. */
+async function pause(say = () => status.say(resting())) {
+  setPhase("stopping");
+  meter.stop();
+  await microphone.stop();
+  session.commit();
+  await wakeLock?.release();
+  wakeLock = null;
+  setPhase("idle");
+  say();
+}
+
+function toggle() {
+  if (phase === "idle") void start();
+  else if (phase === "listening") void pause(() => status.say("Paused. Press the microphone to go on."));
+}
+
+// A phone must not fall asleep while it listens. Some browsers and power modes refuse.
+async function keepAwake() {
+  if (phase !== "listening" || document.hidden) return;
+  wakeLock = (await navigator.wakeLock?.request("screen").catch(() => null)) ?? null;
+}
+
+function unauthorized(message) {
+  const going = phase === "listening";
+  if (going) void pause(() => status.problem(message));
+  askForKey(async () => {
+    await welcome();
+    if (going) void start();
+  });
+}
+
+function seconds(count) {
+  const whole = Math.max(1, Math.round(count));
+  return whole === 1 ? "1 second" : `${whole} seconds`;
+}
+
+function lostWords(lost) {
+  return lost > 0 ? ` About ${seconds(lost)} of speech were lost.` : "";
+}
+
+// A socket cannot tell why it was refused; a request can.
+async function lookInto() {
+  try {
+    await ask("v1/models");
+  } catch (error) {
+    if (error.status === 401) unauthorized(error.message);
+    else if (error.status === 403) void pause(() => status.problem(error.message));
+  }
+}
+
+function watchSession() {
+  const on = (type, handle) => session.addEventListener(type, ({ detail }) => handle(detail));
+  on("connected", ({ again, lost }) => {
+    if (again) void welcome();
+    if (again) status.say(`Connected again.${lostWords(lost)}`, phase === "listening" && "Listening.");
+    else if (phase === "listening") status.say("Listening.");
+  });
+  on("dropped", ({ message }) => {
+    status.say(`${message ?? "Connection lost."} Trying again…`);
+    void lookInto();
+  });
+  on("refused", ({ message, key }) => {
+    if (key) unauthorized(message);
+    else if (phase === "listening") void pause(() => status.problem(message));
+    else status.problem(message);
+  });
+  on("problem", ({ message }) => status.problem(message));
+  on("congested", ({ on: slow, lost }) => {
+    if (slow) status.problem("The connection is too slow to keep up. Words may be missing.");
+    else status.say(`The connection keeps up again.${lostWords(lost)}`, "Listening.");
+  });
+  on("begin", ({ id, start: at }) => live.begin(id, at));
+  on("stop", ({ id, end }) => live.stop(id, end));
+  on("delta", ({ id, text }) => live.settle(id, text));
+  on("tentative", ({ id, text }) => live.suppose(id, text));
+  on("completed", ({ id, text }) => live.complete(id, text));
+  on("failed", ({ id, message }) => live.fail(id, message));
+  on("cut", ({ id }) => live.cut(id));
+  on("forget", ({ id }) => live.remove(id));
+}
+
+function watchMicrophone() {
+  microphone.addEventListener("chunk", ({ detail }) => {
+    session.push(detail.pcm);
+    element("clock").textContent = clock(session.clock);
+    watchSilence();
+  });
+  microphone.addEventListener("interrupted", ({ detail }) => {
+    if (phase !== "listening") return;
+    void pause(() => status.problem(`${detail.message} Press the microphone to go on.`));
+  });
+}
+
+// A muted microphone gives digital silence, which a quiet room never does.
+function watchSilence() {
+  const silent = microphone.level < SILENT_RMS;
+  if (!silent) {
+    if (silentSince === true) status.say("Listening.");
+    silentSince = null;
+  } else if (silentSince !== true) {
+    silentSince ??= session.clock;
+    if (session.clock - silentSince < SILENT_SECONDS) return;
+    silentSince = true;
+    status.problem("The microphone gives no sound at all. Is it muted?");
+  }
+}
+
+function clear() {
+  const time = session.clock;
+  const rows = live.clear();
+  session.setClock(0);
+  element("clock").textContent = clock(0);
+  status.offerUndo("Cleared.", () => {
+    session.setClock(session.clock + time);
+    element("clock").textContent = clock(session.clock);
+    live.restore(rows, time);
+  });
+}
+
+function store() {
+  clearTimeout(saving);
+  saving = 0;
+  const kept = transcripts.write({ live, clock: session.clock, files: desk });
+  if (!kept) status.problem("This browser keeps nothing here: save the words before you leave.");
+}
+
+function storeSoon() {
+  saving ||= setTimeout(store, SAVE_AFTER_MS);
+  element("welcome").hidden = !live.empty || !desk.empty;
+}
+
+/** Learn what the server can do. */
+async function welcome() {
+  try {
+    const health = await (await ask("health")).json();
+    showHint(health.transcription?.hint);
+    await choices.load(health.transcription?.model);
+  } catch (error) {
+    if (error.status === 401) unauthorized(error.message);
+    else status.problem(error.message);
+    if (error.status === 0) setTimeout(welcome, RETRY_MS);
+  }
+}
+
+function begin() {
+  for (const type of ["change", "remove", "reset"]) live.addEventListener(type, storeSoon);
+  desk.addEventListener("change", storeSoon);
+  view.addEventListener("removed", clear);
+  element("transcripts").append(view.element);
+  live.restore(saved.live);
+  desk.restore(saved.files);
+  element("clock").textContent = clock(session.clock);
+  status.say(resting());
+  watchSession();
+  watchMicrophone();
+  choices.addEventListener("change", async ({ detail }) => {
+    if (detail !== "microphone") session.restart();
+    else if (phase === "listening") await pause().then(start);
+  });
+  element("listen").addEventListener("click", toggle);
+  document.addEventListener("visibilitychange", () => void keepAwake());
+  globalThis.addEventListener("pagehide", store);
+  const reason = obstacle();
+  element("obstacle").textContent = reason ?? "";
+  element("obstacle").hidden = !reason;
+  void choices.showMicrophones();
+  void welcome();
+}
+
+begin();
