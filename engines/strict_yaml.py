@@ -177,6 +177,8 @@ def dotted(path: Iterable[Key]) -> str:
 
 def _sentence(model: type[BaseModel], mistake: dict[str, Any], at: tuple[Key, ...]) -> str:
     location: tuple[Key, ...] = mistake["loc"]
+    if location[-1:] == ("[key]",):  # pydantic's mark for the key of a dict
+        location = location[:-1]
     path = (*at, *location)
     message = str(mistake["msg"])
     match mistake["type"]:
@@ -184,8 +186,8 @@ def _sentence(model: type[BaseModel], mistake: dict[str, Any], at: tuple[Key, ..
             candidates = _keys_at(model, location[:-1])
             return unknown_name("key", str(path[-1]), candidates, dotted(path[:-1]))
         case "missing":
-            inside = f"'{dotted(path[:-1])}' needs" if path[:-1] else "there must be"
-            return f"{inside} a '{path[-1]}'"
+            inside = f"'{dotted(path[:-1])}' needs" if path[:-1] else "this file needs"
+            return f"{inside} the key '{path[-1]}'"
         case "value_error" | "assertion_error":
             message = str(mistake["ctx"]["error"])
             return f"'{dotted(path)}' {message}" if path else message

@@ -77,7 +77,7 @@ def test_a_key_like_no_other_gets_the_list_of_valid_ones() -> None:
         ),
         ("extra:\n  one:\n    prt: 1", "3: unknown key 'prt' in 'extra.one'; did you mean 'port'?"),
         ("maybe:\n\n  hots: x", "3: unknown key 'hots' in 'maybe'; did you mean 'host'?"),
-        ("models:\n- from: b", "2: 'models[0]' needs a 'name'"),
+        ("models:\n- from: b", "2: 'models[0]' needs the key 'name'"),
         ("server:\n  port: no", "2: 'server.port' should be a valid integer, unable to parse"),
         ("server:\n  port: 70000", "2: 'server.port' should be less than or equal to 65535"),
         ("server:\n  level: inof", "2: 'server.level' should be 'debug' or 'info'"),
