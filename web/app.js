@@ -46,7 +46,7 @@ function setPhase(next) {
 }
 
 function resting() {
-  return live.empty ? "Press the microphone and speak." : "Press the microphone to go on.";
+  return live.empty ? "Ready." : "Press the microphone to go on.";
 }
 
 async function start() {

@@ -15,11 +15,11 @@ function atEnd() {
 }
 
 // Whoever reads the end goes on reading it as the page grows.
-function keepingEnd(change) {
-  const follow = atEnd();
-  change();
-  if (follow) globalThis.scrollTo(0, document.documentElement.scrollHeight);
-}
+let following = true;
+globalThis.addEventListener("scroll", () => (following = atEnd()), { passive: true });
+new ResizeObserver(() => {
+  if (following) globalThis.scrollTo(0, document.documentElement.scrollHeight);
+}).observe(document.querySelector("#transcripts"));
 
 function announce(text) {
   const line = document.createElement("p");
@@ -86,18 +86,16 @@ export class TranscriptView extends EventTarget {
   }
 
   #show(utterance, aloud = true) {
-    keepingEnd(() => {
-      const row = this.#row(utterance);
-      const { start, settled, tail, state, message } = utterance;
-      row.time.textContent = clock(start);
-      row.time.dateTime = `PT${Math.max(0, start).toFixed(2)}S`;
-      row.settled.textContent = settled;
-      row.tail.textContent = state === "open" && !settled && !tail ? "…" : tail;
-      row.failure.textContent = state === "failed" ? `Not transcribed: ${message}` : "";
-      if (aloud && state === "done" && row.element.dataset.state !== "done") announce(settled);
-      row.element.dataset.state = state;
-      this.#toggle();
-    });
+    const row = this.#row(utterance);
+    const { start, settled, tail, state, message } = utterance;
+    row.time.textContent = clock(start);
+    row.time.dateTime = `PT${Math.max(0, start).toFixed(2)}S`;
+    row.settled.textContent = settled;
+    row.tail.textContent = state === "open" && !settled && !tail ? "…" : tail;
+    row.failure.textContent = state === "failed" ? `Not transcribed: ${message}` : "";
+    if (aloud && state === "done" && row.element.dataset.state !== "done") announce(settled);
+    row.element.dataset.state = state;
+    this.#toggle();
   }
 
   #row({ id }) {
