@@ -204,7 +204,9 @@ class _Recording:
             if value:
                 form.append(value).set_content_disposition("form-data", name=name)
         part = form.append_payload(upload)
-        part.set_content_disposition("form-data", name="file", filename=self._path.name)
+        part.set_content_disposition(
+            "form-data", quote_fields=False, name="file", filename=self._path.name
+        )
         return form
 
 
