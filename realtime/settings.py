@@ -7,15 +7,13 @@ server's default model without hints. `null` for `audio` or `audio.input` change
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from engines.audio import AudioFormat
+from engines.audio import G711_RATE, HIGHEST_RATE, LOWEST_RATE, PCM_24K, AudioFormat, Encoding
 from realtime.events import missing, not_supported, shown, wrong_type
 
-PCM_RATE = 24_000
-PCM_RATES = (8_000, 48_000)
+PCM_RATES = (LOWEST_RATE, HIGHEST_RATE)
 """OpenAI knows 24 kHz only; other rates in this range are our extension."""
-G711_RATE = 8_000
 PADDING_MS = (0, 5_000)
 SILENCE_MS = (20, 10_000)
 
@@ -31,7 +29,7 @@ MAX_NAME = 256
 MAX_PROMPT = 16_384
 MAX_LIST = 1_000
 
-_ENCODINGS: Mapping[str, Literal["pcm16", "pcmu", "pcma"]] = {
+_ENCODINGS: Mapping[str, Encoding] = {
     "audio/pcm": "pcm16",
     "audio/pcmu": "pcmu",
     "audio/pcma": "pcma",
@@ -91,7 +89,7 @@ class Settings:
     """The effective settings of a transcription session."""
 
     default_model: str
-    format: AudioFormat = field(default=AudioFormat("pcm16", PCM_RATE))
+    format: AudioFormat = PCM_24K
     transcription: Transcription = field(default=Transcription())
     turn_detection: ServerVad | SemanticVad | None = field(default=ServerVad())
     noise_reduction: NoiseReduction | None = None
@@ -304,11 +302,11 @@ def _check_type(session: _Fields) -> None:
 
 def _format(source: _Fields, current: AudioFormat) -> AudioFormat:
     if source.is_null("format"):
-        return AudioFormat("pcm16", PCM_RATE)
+        return PCM_24K
     fields = source.child("format")
     name = fields.choice("type", _FORMAT_TYPES[current.encoding], "audio/pcm", list(_ENCODINGS))
     encoding = _ENCODINGS[name]
-    usual = PCM_RATE if encoding == "pcm16" else G711_RATE
+    usual = PCM_24K.rate if encoding == "pcm16" else G711_RATE
     bounds = PCM_RATES if encoding == "pcm16" else (G711_RATE, G711_RATE)
     kept = current.rate if encoding == current.encoding else usual
     return AudioFormat(encoding, fields.integer("rate", kept, usual, bounds))
