@@ -1,5 +1,4 @@
-// Puts the page together: microphone → session → transcript → view, and the words of the status
-// line.
+// Puts the page together: microphone → session → transcript → view, and what the status line says.
 
 import { ask } from "./api.js";
 import { Choices } from "./choices.js";
@@ -34,7 +33,7 @@ const desk = new FileDesk(element("transcripts"), choices, unauthorized);
 let phase = "idle";
 let wakeLock = null;
 let silentSince = null;
-let saving = 0;
+let saving;
 
 function setPhase(next) {
   phase = next;
@@ -86,8 +85,9 @@ async function pause(say = () => status.say(resting())) {
 }
 
 function toggle() {
+  const paused = "Paused. Press the microphone to go on.";
   if (phase === "idle") void start();
-  else if (phase === "listening") void pause(() => status.say("Paused. Press the microphone to go on."));
+  else if (phase === "listening") void pause(() => status.say(paused));
 }
 
 // A phone must not fall asleep while it listens. Some browsers and power modes refuse.
@@ -96,9 +96,16 @@ async function keepAwake() {
   wakeLock = (await navigator.wakeLock?.request("screen").catch(() => null)) ?? null;
 }
 
+// Going on would only fail again.
+function stopFor(message) {
+  session.close();
+  if (phase === "listening") void pause(() => status.problem(message));
+  else status.problem(message);
+}
+
 function unauthorized(message) {
   const going = phase === "listening";
-  if (going) void pause(() => status.problem(message));
+  stopFor(message);
   askForKey(async () => {
     await welcome();
     if (going) void start();
@@ -120,7 +127,7 @@ async function lookInto() {
     await ask("v1/models");
   } catch (error) {
     if (error.status === 401) unauthorized(error.message);
-    else if (error.status === 403) void pause(() => status.problem(error.message));
+    else if (error.status === 403) stopFor(error.message);
   }
 }
 
@@ -128,8 +135,9 @@ function watchSession() {
   const on = (type, handle) => session.addEventListener(type, ({ detail }) => handle(detail));
   on("connected", ({ again, lost }) => {
     if (again) void welcome();
-    if (again) status.say(`Connected again.${lostWords(lost)}`, phase === "listening" && "Listening.");
-    else if (phase === "listening") status.say("Listening.");
+    const listening = phase === "listening" && "Listening.";
+    if (again) status.say(`Connected again.${lostWords(lost)}`, listening);
+    else if (listening) status.say(listening);
   });
   on("dropped", ({ message }) => {
     status.say(`${message ?? "Connection lost."} Trying again…`);
@@ -137,8 +145,7 @@ function watchSession() {
   });
   on("refused", ({ message, key }) => {
     if (key) unauthorized(message);
-    else if (phase === "listening") void pause(() => status.problem(message));
-    else status.problem(message);
+    else stopFor(message);
   });
   on("problem", ({ message }) => status.problem(message));
   on("congested", ({ on: slow, lost }) => {
@@ -169,8 +176,7 @@ function watchMicrophone() {
 
 // A muted microphone gives digital silence, which a quiet room never does.
 function watchSilence() {
-  const silent = microphone.level < SILENT_RMS;
-  if (!silent) {
+  if (microphone.level >= SILENT_RMS) {
     if (silentSince === true) status.say("Listening.");
     silentSince = null;
   } else if (silentSince !== true) {
@@ -194,8 +200,7 @@ function clear() {
 }
 
 function store() {
-  clearTimeout(saving);
-  saving = 0;
+  saving = void clearTimeout(saving);
   const kept = transcripts.write({ live, clock: session.clock, files: desk });
   if (!kept) status.problem("This browser keeps nothing here: save the words before you leave.");
 }
