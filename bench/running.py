@@ -1,0 +1,229 @@
+"""A server to measure: started, watched and stopped; and what this machine is."""
+
+import contextlib
+import ctypes
+import math
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any, Self
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+ROOT = Path(__file__).parents[1]
+_START_SECONDS = 90.0
+_STOP_SECONDS = 15.0
+_PR_SET_PDEATHSIG = 1
+
+_without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class BenchError(Exception):
+    """Why nothing can be measured; a sentence."""
+
+
+class Scrape:
+    """One reading of /metrics."""
+
+    def __init__(self, text: str) -> None:
+        self._samples = [
+            sample for family in text_string_to_metric_families(text) for sample in family.samples
+        ]
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """The sum over the samples of this name that have these labels; None without any."""
+        found = [
+            sample.value
+            for sample in self._samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        return sum(found) if found else None
+
+    def buckets(self, histogram: str) -> dict[float, float]:
+        """Cumulative counts by upper bound in the histogram's unit; empty without one."""
+        counts: dict[float, float] = {}
+        for sample in self._samples:
+            if sample.name == f"{histogram}_bucket":
+                bound = float(sample.labels["le"])
+                counts[bound] = counts.get(bound, 0.0) + sample.value
+        return counts
+
+
+class Server:
+    """`antiphon serve` as a child process, with its own data folder and this configuration.
+
+    It dies with this process, however this process dies (Linux); elsewhere on a normal end.
+    """
+
+    def __init__(self, configuration: str) -> None:
+        self._configuration = configuration
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="antiphon-")))
+            configuration = folder / "antiphon.yaml"
+            configuration.write_text(self._configuration)
+            self._log = folder / "server.log"
+            environment = {k: v for k, v in os.environ.items() if not k.startswith("ANTIPHON_")}
+            paths = [str(ROOT), environment.get("PYTHONPATH", "")]
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+            environment["ANTIPHON_DATA_DIR"] = str(folder / "data")
+            command = ["serve", "--port", str(self.port), "--config", str(configuration)]
+            self._process = start(
+                [sys.executable, "-m", "realtime", *command],
+                stdout=stack.enter_context(self._log.open("wb")),
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=environment,
+            )
+            stack.callback(stop, self._process)
+            self._watched = psutil.Process(self._process.pid)
+            self._wait_for_health()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._stack.close()
+
+    def cpu_seconds(self) -> float:
+        """CPU that the server has used so far, children that are gone included."""
+        self._check()
+        return tree_cpu_seconds(self._watched)
+
+    def scrape(self) -> Scrape:
+        self._check()
+        try:
+            return Scrape(self._get("/metrics"))
+        except OSError as error:
+            raise BenchError(f"The server does not show its metrics ({error}).") from error
+
+    def _check(self) -> None:
+        if self._process.poll() is not None:
+            raise BenchError(f"The server died:\n{self._tail()}")
+
+    def _get(self, path: str) -> str:
+        with _without_proxy.open(f"{self.url}{path}", timeout=10) as response:
+            body: bytes = response.read()
+        return body.decode()
+
+    def _wait_for_health(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise BenchError(f"The server did not start:\n{self._tail()}")
+            with contextlib.suppress(OSError):
+                self._get("/health")
+                return
+            time.sleep(0.1)
+        raise BenchError(f"The server was not up after {_START_SECONDS:.0f} s:\n{self._tail()}")
+
+    def _tail(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines()
+        return "\n".join(lines[-20:])
+
+
+def tree_cpu_seconds(process: psutil.Process) -> float:
+    """User and system time of a process and its descendants, dead ones that were reaped too."""
+    total = 0.0
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            total += times.user + times.system
+            total += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+    return total
+
+
+def start(command: list[str], **more: Any) -> "subprocess.Popen[bytes]":
+    """A child that is killed when this process is gone, be it by SIGKILL (Linux)."""
+    return subprocess.Popen(command, preexec_fn=_end_with_parent(), **more)
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """Ask it to end, then kill it and what it started."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for child in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    if sys.platform != "linux":
+        return None
+    library = ctypes.CDLL(None)
+
+    def ask() -> None:
+        library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return ask
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def quantile(before: Mapping[float, float], after: Mapping[float, float], q: float) -> float | None:
+    """The q-quantile of what a histogram saw between two readings, None if it saw nothing.
+
+    Linear inside a bucket, as Prometheus' `histogram_quantile`; beyond the last bound, infinity.
+    """
+    counts = {bound: count - before.get(bound, 0.0) for bound, count in sorted(after.items())}
+    total = counts.get(math.inf, 0.0)
+    if total <= 0:
+        return None
+    wanted = q * total
+    lower, below = 0.0, 0.0
+    for bound, count in counts.items():
+        if count >= wanted:
+            if math.isinf(bound):
+                return bound
+            return lower + (bound - lower) * (wanted - below) / (count - below)
+        lower, below = bound, count
+    return math.inf
+
+
+def machine() -> str:
+    """What this was measured on, in a line."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = psutil.virtual_memory().total / 2**30
+    python = f"Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.release()}"
+    return f"{_processor()}, {cores} cores, {memory:.0f} GiB, {python}, {system}"
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def lines(stream: IO[bytes]) -> Any:
+    """A child's stdout, line by line as it comes."""
+    return iter(stream.readline, b"")
