@@ -47,12 +47,14 @@ class RecognitionOptions:
 class Hypothesis:
     """What an engine believes the utterance says so far; `final` comes once, last.
 
-    `language` is an ISO 639-1 code when the engine knows or detected it.
+    `language` is an ISO 639-1 code when the engine knows or detected it. The first `settled`
+    words will not change before the final (engines leave this to the recognition).
     """
 
     words: tuple[Word, ...]
     final: bool = False
     language: str | None = None
+    settled: int = 0
 
     @property
     def text(self) -> str:

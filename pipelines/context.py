@@ -1,0 +1,50 @@
+"""What a pipeline's nodes may use of the server, given to them when the pipeline is built."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from engines.base import JobClass
+from engines.recognition import Recogniser, RecognitionOptions
+from engines.tickets import Ticket
+from pipelines.frames import Frame
+from pipelines.gate import EnergyGate
+
+
+class Recognisers(Protocol):
+    """Loads speech-to-text models by name."""
+
+    async def recogniser(self, name: str) -> Recogniser:
+        """The model, loaded once however many ask. Raises `EngineError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much audio a pipeline holds, in seconds."""
+
+    manual_buffer: float = 600.0
+    """Longest utterance that a client commits itself."""
+    unspoken: float = 30.0
+    """Audio outside of speech that a client may still commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The surroundings of one pipeline.
+
+    `owner` is the unit of fairness (a session); `kind` None means live speech. `new_item` makes
+    utterance ids. `deliver` gets what reaches a sink. `new_gate` makes the energy gate, so that
+    its work can be counted.
+    """
+
+    owner: str
+    models: Recognisers
+    open_voice_activity: Callable[[str], Ticket]
+    new_item: Callable[[], str]
+    deliver: Callable[[Frame], None]
+    kind: JobClass | None = None
+    options: RecognitionOptions = field(default_factory=RecognitionOptions)
+    model: str = "default"
+    bounds: Bounds = field(default_factory=Bounds)
+    new_gate: Callable[[], EnergyGate] = EnergyGate
