@@ -81,6 +81,8 @@ class RouteSettings:
     """Origins beside the server's own that may use it from a browser (`*`: any)."""
     allowed_hosts: tuple[str, ...] = ()
     """Host names beside loopback and the bound address that may name this server (`*`: any)."""
+    host: str = "127.0.0.1"
+    """What the server was told to listen on; a name given there may name this server."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,141 @@
+"""Errors as OpenAI's REST API shapes them, and which of our exceptions becomes which."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import orjson
+from aiohttp import web
+from pydantic import ValidationError
+
+from engines.base import Busy, EngineError, InvalidInput, ModelNotFound, Unsupported
+
+INVALID_REQUEST = "invalid_request_error"
+SERVER_ERROR = "server_error"
+
+
+@dataclass(eq=False)
+class ApiError(Exception):
+    """A refusal that the client reads; `message` is a sentence that says what to do."""
+
+    status: int
+    message: str
+    type: str = INVALID_REQUEST
+    code: str | None = None
+    param: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+    def response(self) -> web.Response:
+        return json_response(self.body(), status=self.status, headers=self.headers)
+
+
+def json_response(
+    value: object, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """`value` as JSON, by orjson."""
+    return web.Response(
+        body=orjson.dumps(value),
+        status=status,
+        headers=headers,
+        content_type="application/json",
+    )
+
+
+def api_error(error: Exception, request: web.BaseRequest) -> ApiError | None:
+    """What the client is told about `error`; None for a fault of ours that nobody foresaw."""
+    match error:
+        case ApiError():
+            return error
+        case ValidationError():
+            return _from_validation(error)
+        case EngineError():
+            return _from_engine(error)
+        case web.HTTPException():
+            return _from_http(error, request)
+        case _:
+            return None
+
+
+def unexpected(request_id: str) -> ApiError:
+    """The 500 that says nothing about the inside of the server."""
+    return ApiError(
+        500,
+        "The server had an error while processing your request. "
+        f"Its log says more under the request id {request_id}.",
+        type=SERVER_ERROR,
+    )
+
+
+def missing(param: str) -> ApiError:
+    return ApiError(
+        400,
+        f"Missing required parameter: '{param}'.",
+        code="missing_required_parameter",
+        param=param,
+    )
+
+
+def invalid(param: str | None, message: str) -> ApiError:
+    return ApiError(400, message, code="invalid_value", param=param)
+
+
+def _from_validation(error: ValidationError) -> ApiError:
+    first = error.errors(include_url=False, include_context=False)[0]
+    param = str(first["loc"][0]) if first["loc"] else None
+    if first["type"] == "missing" and param is not None:
+        return missing(param)
+    reason = first["msg"].removeprefix("Value error, ").rstrip(".")
+    return invalid(param, f"Invalid value for '{param}': {reason}." if param else f"{reason}.")
+
+
+def _from_engine(error: EngineError) -> ApiError:
+    match error:
+        case ModelNotFound():
+            return ApiError(404, str(error), code="model_not_found", param="model")
+        case Unsupported():
+            return invalid(error.param, str(error))
+        case InvalidInput():
+            return invalid(None, str(error))
+        case Busy():
+            wait = str(max(1, math.ceil(error.retry_after)))
+            return ApiError(
+                429,
+                str(error),
+                type="rate_limit_error",
+                code="rate_limit_exceeded",
+                headers={"Retry-After": wait},
+            )
+        case _:
+            return ApiError(500, str(error), type=SERVER_ERROR)
+
+
+def _from_http(error: web.HTTPException, request: web.BaseRequest) -> ApiError:
+    where = f"{request.method} {request.path}"[:300]
+    match error:
+        case web.HTTPNotFound():
+            return ApiError(404, f"Invalid URL ({where}).", code="unknown_url")
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            return ApiError(
+                405,
+                f"Invalid method for URL ({where}); it allows {allowed}.",
+                code="method_not_allowed",
+                headers={"Allow": allowed},
+            )
+        case web.HTTPServerError():
+            return ApiError(error.status, f"{error.reason}.", type=SERVER_ERROR)
+        case _:
+            return ApiError(error.status, error.text or f"{error.reason}.")

@@ -1,0 +1,130 @@
+import logging
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+from rest import serving
+
+from engines.base import (
+    Busy,
+    EngineError,
+    InvalidInput,
+    ModelNotFound,
+    Unsupported,
+    WorkerCrashed,
+)
+from routes.errors import ApiError, api_error
+
+
+def told(error: Exception) -> ApiError:
+    found = api_error(error, make_mocked_request("GET", "/v1/thing"))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "param"),
+    [
+        (ModelNotFound("x", ["a", "b"]), 404, "model_not_found", "model"),
+        (Unsupported("No French.", "language"), 400, "invalid_value", "language"),
+        (InvalidInput("Not audio."), 400, "invalid_value", None),
+        (Busy("All decoders are taken."), 429, "rate_limit_exceeded", None),
+        (WorkerCrashed("The worker died twice."), 500, None, None),
+        (EngineError("It failed."), 500, None, None),
+    ],
+)
+def test_what_an_engine_could_not_do_has_a_status_and_keeps_its_sentence(
+    error: EngineError, status: int, code: str | None, param: str | None
+) -> None:
+    found = told(error)
+    assert (found.status, found.code, found.param) == (status, code, param)
+    assert found.message == str(error)
+
+
+def test_a_busy_server_says_when_to_come_back_in_whole_seconds() -> None:
+    assert told(Busy("Later.", retry_after=2.1)).headers["Retry-After"] == "3"
+    assert told(Busy("Later.", retry_after=0)).headers["Retry-After"] == "1"
+
+
+def test_what_nobody_foresaw_is_not_told() -> None:
+    assert api_error(KeyError("secret"), make_mocked_request("GET", "/")) is None
+
+
+async def test_an_unknown_path_is_404_and_named() -> None:
+    async with serving() as client:
+        response = await client.get("/v1/chat/nothing")
+        body = await response.json()
+    assert response.status == 404
+    assert body == {
+        "error": {
+            "message": "Invalid URL (GET /v1/chat/nothing).",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "unknown_url",
+        }
+    }
+    assert response.content_type == "application/json"
+
+
+async def test_a_wrong_method_is_405_and_says_which_are_right() -> None:
+    async with serving() as client:
+        response = await client.delete("/v1/models/org%2Fwhisper:tiny")
+        body = await response.json()
+    assert response.status == 405
+    assert response.headers["Allow"] == "GET, HEAD"
+    assert body["error"]["code"] == "method_not_allowed"
+
+
+async def test_every_response_has_an_id_of_its_own_and_its_time() -> None:
+    async with serving() as client:
+        first = await client.get("/v1/models")
+        second = await client.get("/v1/nothing", headers={"X-Request-Id": "mine"})
+    ids = {response.headers["x-request-id"] for response in (first, second)}
+    assert len(ids) == 2
+    assert all(identifier.startswith("req_") for identifier in ids)
+    assert int(first.headers["openai-processing-ms"]) >= 0
+
+
+async def test_a_fault_of_ours_is_logged_once_and_says_nothing_about_the_inside(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def broken(_request: web.Request) -> web.Response:
+        raise KeyError("a secret")
+
+    async with serving(extra=[web.get("/v1/broken", broken)]) as client:
+        with caplog.at_level(logging.ERROR):
+            response = await client.get("/v1/broken")
+        text = await response.text()
+    assert response.status == 500
+    assert (await response.json())["error"]["type"] == "server_error"
+    assert "secret" not in text
+    assert response.headers["x-request-id"] in text
+    records = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(records) == 1
+    assert response.headers["x-request-id"] in records[0].getMessage()
+    assert records[0].exc_info is not None
+
+
+async def test_a_fault_in_the_middle_of_a_response_cuts_the_connection() -> None:
+    import aiohttp
+
+    async def half(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"half")
+        raise KeyError("a secret")
+
+    async with serving(extra=[web.get("/v1/half", half)]) as client:
+        response = await client.get("/v1/half")
+        with pytest.raises(aiohttp.ClientError):
+            await response.read()
+
+
+async def test_redirects_pass_through() -> None:
+    async def elsewhere(_request: web.Request) -> web.Response:
+        raise web.HTTPFound("/health")
+
+    async with serving(extra=[web.get("/old", elsewhere)]) as client:
+        response = await client.get("/old", allow_redirects=False)
+    assert (response.status, response.headers["Location"]) == (302, "/health")
+    assert "x-request-id" in response.headers
