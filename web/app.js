@@ -1,4 +1,4 @@
-// Puts the page together: microphone → session → transcript → view, and what the status line says.
+// Puts the page together: microphone → session → transcript → view, and the status line's words.
 
 import { ask } from "./api.js";
 import { Choices } from "./choices.js";
@@ -6,7 +6,7 @@ import { clock } from "./export.js";
 import { FileDesk } from "./desk.js";
 import { Meter } from "./meter.js";
 import { Microphone, explain, obstacle } from "./microphone.js";
-import { askForKey, element, showHint, status } from "./notices.js";
+import { askForKey, element, lostWords, showHint, status } from "./notices.js";
 import { TranscriptView } from "./render.js";
 import { Session } from "./session.js";
 import { transcripts } from "./settings.js";
@@ -33,7 +33,7 @@ const desk = new FileDesk(element("transcripts"), choices, unauthorized);
 let phase = "idle";
 let wakeLock = null;
 let silentSince = null;
-let saving;
+let saving = 0;
 
 function setPhase(next) {
   phase = next;
@@ -110,15 +110,6 @@ function unauthorized(message) {
     await welcome();
     if (going) void start();
   });
-}
-
-function seconds(count) {
-  const whole = Math.max(1, Math.round(count));
-  return whole === 1 ? "1 second" : `${whole} seconds`;
-}
-
-function lostWords(lost) {
-  return lost > 0 ? ` About ${seconds(lost)} of speech were lost.` : "";
 }
 
 // A socket cannot tell why it was refused; a request can.
@@ -200,7 +191,8 @@ function clear() {
 }
 
 function store() {
-  saving = void clearTimeout(saving);
+  clearTimeout(saving);
+  saving = 0;
   const kept = transcripts.write({ live, clock: session.clock, files: desk });
   if (!kept) status.problem("This browser keeps nothing here: save the words before you leave.");
 }

@@ -1,4 +1,4 @@
-// The three choices: model, language, microphone. Each is disabled while there is nothing to choose.
+// The choices: model, language, microphone. Each is disabled while there is nothing to choose.
 
 import { ask } from "./api.js";
 import { microphones } from "./microphone.js";

@@ -45,6 +45,13 @@ export const status = {
   },
 };
 
+/** A sentence for so many seconds of audio that never reached the server ("": none). */
+export function lostWords(seconds) {
+  if (seconds <= 0) return "";
+  const whole = Math.max(1, Math.round(seconds));
+  return ` About ${whole} ${whole === 1 ? "second" : "seconds"} of speech were lost.`;
+}
+
 /** Say how to get a better model than the built-in one (no command: say nothing). */
 export function showHint(command) {
   const notice = element("hint");

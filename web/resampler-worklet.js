@@ -88,7 +88,9 @@ export class Resampler {
       const first = this.#centre - this.#half + 1;
       const row = this.#phase * taps;
       let sum = 0;
-      for (let k = 0; k < taps; k += 1) sum += this.#held[first + k] * this.#table[row + k];
+      for (let k = 0; k < taps; k += 1) {
+        sum += this.#held[first + k] * this.#table[row + k];
+      }
       output[written] = sum;
       written += 1;
       const ahead = this.#phase + this.#step;
