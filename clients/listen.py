@@ -77,7 +77,10 @@ class ListenOptions:
 async def listen(options: ListenOptions, console: Console) -> None:
     """Show what is said until Ctrl-C, or the end of the file. Raises `ClientError`."""
     if options.list_devices:
-        for number, name in await asyncio.to_thread(input_devices):
+        devices = await asyncio.to_thread(input_devices)
+        if not devices:
+            raise ClientError("No microphone found. Plug one in, or check the sound settings.")
+        for number, name in devices:
             console.out(f"{number}: {name}", highlight=False)
         return
     file = await asyncio.to_thread(_open_output, options.output) if options.output else None
