@@ -1,0 +1,216 @@
+"""Audio as clients send it, to and from samples: 16-bit PCM at any rate, G.711 µ-law and A-law."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.recognition import SAMPLE_RATE, Samples
+
+Encoding = Literal["pcm16", "pcmu", "pcma"]
+Codes = NDArray[np.uint8]
+
+LOWEST_RATE = 8_000
+HIGHEST_RATE = 48_000
+G711_RATE = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """How mono audio is coded on the wire; `pcm16` is signed and little-endian.
+
+    Raises ValueError for a rate the encoding cannot have: G.711 is always at 8 kHz, PCM between
+    8 and 48 kHz.
+    """
+
+    encoding: Encoding
+    rate: int
+
+    def __post_init__(self) -> None:
+        if self.encoding == "pcm16":
+            if not LOWEST_RATE <= self.rate <= HIGHEST_RATE:
+                raise ValueError(
+                    f"PCM audio has a rate of {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {self.rate}."
+                )
+        elif self.rate != G711_RATE:
+            raise ValueError(f"G.711 audio has a rate of {G711_RATE} Hz, not {self.rate}.")
+
+    @property
+    def bytes_per_sample(self) -> int:
+        return 2 if self.encoding == "pcm16" else 1
+
+    @property
+    def bytes_per_second(self) -> int:
+        return self.rate * self.bytes_per_sample
+
+
+PCM_24K = AudioFormat("pcm16", 24_000)
+PCMU = AudioFormat("pcmu", G711_RATE)
+PCMA = AudioFormat("pcma", G711_RATE)
+
+
+class Decoder:
+    """One stream of wire audio to float32 mono at `SAMPLE_RATE`, fed in chunks of any size.
+
+    How the stream is cut into chunks changes not one bit of what comes out, only when: the
+    resampler (soxr, HQ) holds samples back, up to about 40 ms of a PCM stream at 24 kHz and
+    120 ms at 8 kHz.
+    """
+
+    def __init__(self, format: AudioFormat) -> None:
+        self.format = format
+        self._half = b""
+        self._resampler: Any = None
+        if format.rate != SAMPLE_RATE:
+            import soxr
+
+            # In float32, because soxr adds dither noise to integers.
+            self._resampler = soxr.ResampleStream(
+                format.rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ"
+            )
+
+    def feed(self, data: bytes | memoryview) -> Samples:
+        """The samples that became ready; none, if the resampler holds them all back.
+
+        A chunk may end in the middle of a sample, since whoever forwards a byte stream cuts it
+        where they like: that half is kept for the next chunk. Dropped, it would turn everything
+        after it into noise.
+        """
+        samples = self._samples(data)
+        if self._resampler is None:
+            return samples
+        resampled: Samples = self._resampler.resample_chunk(samples)
+        return resampled
+
+    def flush(self) -> Samples:
+        """The stream's last samples, which the resampler held back; then a new stream begins.
+
+        A stream of n samples gives n * 16000 / rate in all, rounded half up. Half a sample at
+        the end is forgotten.
+        """
+        tail: Samples = np.empty(0, np.float32)
+        if self._resampler is not None:
+            tail = self._resampler.resample_chunk(tail, last=True)
+        self.reset()
+        return tail
+
+    def reset(self) -> None:
+        """Forget what is held back; a new stream begins."""
+        self._half = b""
+        if self._resampler is not None:
+            self._resampler.clear()
+
+    def _samples(self, data: bytes | memoryview) -> Samples:
+        match self.format.encoding:
+            case "pcm16":
+                whole = self._half + data if self._half else data
+                end = len(whole) // 2 * 2
+                self._half = bytes(whole[end:])
+                return from_pcm16(whole[:end])
+            case "pcmu":
+                return decode_ulaw(np.frombuffer(data, np.uint8))
+            case "pcma":
+                return decode_alaw(np.frombuffer(data, np.uint8))
+
+
+def from_pcm16(data: bytes | memoryview) -> Samples:
+    """Little-endian 16-bit samples as float32. Raises ValueError for an odd number of bytes."""
+    return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
+
+
+def to_pcm16(samples: Samples) -> bytes:
+    """Little-endian 16-bit samples, rounded, what is beyond full scale clipped."""
+    return _integers(samples).astype("<i2").tobytes()
+
+
+def decode_ulaw(codes: Codes) -> Samples:
+    """G.711 µ-law codes as float32, full scale at 1."""
+    return _ulaw_levels()[codes]
+
+
+def decode_alaw(codes: Codes) -> Samples:
+    """G.711 A-law codes as float32, full scale at 1."""
+    return _alaw_levels()[codes]
+
+
+def encode_ulaw(samples: Samples) -> Codes:
+    """G.711 µ-law codes; a silent sample is 0xFF, never 0x7F (the negative zero)."""
+    return _ulaw_codes()[_integers(samples).view(np.uint16)]
+
+
+def encode_alaw(samples: Samples) -> Codes:
+    """G.711 A-law codes."""
+    return _alaw_codes()[_integers(samples).view(np.uint16)]
+
+
+def _integers(samples: Samples) -> NDArray[np.int16]:
+    scaled = np.rint(samples * np.float32(32768))
+    integers: NDArray[np.int16] = np.clip(scaled, -32768, 32767).astype(np.int16)
+    return integers
+
+
+# ITU-T G.711 codes a sample as sign, segment (an exponent) and a step within the segment. Its
+# tables are in 14 bits for µ-law and 13 for A-law; here both are shifted up to 16.
+
+ULAW_BIAS = 132
+"""What µ-law adds to a magnitude so that every segment starts at a power of two."""
+ULAW_CLIP = 32_635
+ALAW_TOGGLE = 0x55
+"""A-law is sent with every other bit inverted."""
+
+
+@functools.cache
+def _ulaw_levels() -> Samples:
+    codes = ~np.arange(256, dtype=np.uint8)
+    segment, step = ((codes >> 4) & 7).astype(np.int32), (codes & 15).astype(np.int32)
+    magnitude = (((step << 3) + ULAW_BIAS) << segment) - ULAW_BIAS
+    return _signed(magnitude, negative=codes >= 128)
+
+
+@functools.cache
+def _alaw_levels() -> Samples:
+    codes = np.arange(256, dtype=np.uint8) ^ ALAW_TOGGLE
+    segment, step = ((codes >> 4) & 7).astype(np.int32), (codes & 15).astype(np.int32)
+    linear = (step << 4) + 8
+    magnitude = np.where(segment == 0, linear, (linear + 256) << np.maximum(segment - 1, 0))
+    return _signed(magnitude, negative=codes < 128)
+
+
+@functools.cache
+def _ulaw_codes() -> Codes:
+    """The code of every 16-bit sample, at its bits read as an unsigned number."""
+    samples = _all_samples()
+    magnitude = np.minimum(np.abs(samples), ULAW_CLIP) + ULAW_BIAS
+    segment = _top_bit(magnitude) - 7
+    step = (magnitude >> (segment + 3)) & 15
+    sign = np.where(samples < 0, 128, 0)
+    codes: Codes = ~(sign | (segment << 4) | step).astype(np.uint8)
+    return codes
+
+
+@functools.cache
+def _alaw_codes() -> Codes:
+    """The code of every 16-bit sample, at its bits read as an unsigned number."""
+    samples = _all_samples()
+    # A-law has no zero: a negative level reaches from -1 down, a positive one from 0 up.
+    magnitude = np.where(samples < 0, ~samples, samples)
+    segment = np.maximum(_top_bit(np.maximum(magnitude, 1)) - 7, 0)
+    step = (magnitude >> (np.maximum(segment, 1) + 3)) & 15
+    sign = np.where(samples < 0, 0, 128)
+    codes: Codes = (sign | (segment << 4) | step).astype(np.uint8) ^ ALAW_TOGGLE
+    return codes
+
+
+def _all_samples() -> NDArray[np.int32]:
+    return np.arange(1 << 16, dtype=np.uint16).view(np.int16).astype(np.int32)
+
+
+def _top_bit(magnitude: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The number of the highest bit set in positive integers."""
+    return np.frexp(magnitude)[1].astype(np.int32) - 1
+
+
+def _signed(magnitude: NDArray[np.int32], negative: NDArray[np.bool_]) -> Samples:
+    return (np.where(negative, -magnitude, magnitude) / 32768).astype(np.float32)
