@@ -92,12 +92,8 @@ async def _recording(request: web.Request, kind: type[_FormT]) -> AsyncIterator[
         segments = services.transcriber.transcribe(
             audio, form.model, form.options, owner=request_id(request)
         )
-        async with _closing(blocks), _closing(segments):
+        async with aclosing(blocks), aclosing(cast(AsyncGenerator[Segment, None], segments)):
             yield _Heard(form, segments, audio)
-
-
-def _closing(source: AsyncIterator[Any]) -> aclosing[AsyncGenerator[Any, None]]:
-    return aclosing(cast(AsyncGenerator[Any, None], source))
 
 
 async def _events(

@@ -294,6 +294,13 @@ async def test_a_file_that_is_not_audio_is_400_with_a_sentence(content: bytes) -
             assert body["error"]["message"].endswith(".")
 
 
+async def test_a_truncated_file_is_400_and_says_where_it_breaks_off() -> None:
+    async with serving(Script(HELLO)) as client:
+        response = await client.post(PATH, data=form(wav(3.0)[:-20_000]))
+        assert response.status == 400
+        assert "breaks off after 2.4 seconds" in (await response.json())["error"]["message"]
+
+
 async def test_a_recording_that_is_too_long_is_400() -> None:
     async with serving(Script(HELLO), max_audio_seconds=1.0) as client:
         response = await client.post(PATH, data=form(wav(2.0)))
