@@ -201,10 +201,10 @@ class _Sound:
                 self.broken = True
                 skipped += 1
                 continue
-            if frames and packet.size:
+            if frames:
                 self.broken = False
             yield from (frame for frame in frames if isinstance(frame, AudioFrame))
-        if self._container.format.name == "mp3":
+        if self._container.format.name == "mp3" and self.seconds:
             # Truncation is never an error there, so this was a foreign tag behind the music.
             self.broken = False
         if skipped and not self.broken:
@@ -231,8 +231,7 @@ class _Sound:
 
     def _rest(self) -> Iterator[Samples]:
         if self._resampler is not None:
-            # A resampler that had nothing to do gives back what it got, even that None.
-            yield from _samples(filter(None, self._resampler.resample(None)))
+            yield from _samples(self._resampler.resample(None))
 
 
 def _blocks(

@@ -358,12 +358,13 @@ async def test_ten_minutes_pass_in_bounded_memory_without_holding_the_loop() -> 
 async def test_decoding_waits_for_its_reader() -> None:
     source = io.BytesIO(wav(np.tile(speech(), (1, 40))))
     async with aclosing(decode(source, max_seconds=600)) as decoded:
-        for taken in range(1, 4):
+        for taken in range(1, 21):
             await anext(decoded)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.03)
             read_ahead = source.tell() / (2 * RATE) - taken
-            # Beside the blocks there are FFmpeg's buffer and the samples short of a block.
-            assert AHEAD - 1 <= read_ahead < AHEAD + 10
+            # FFmpeg reads a second at a time, and the samples short of a block come on top.
+            assert read_ahead < AHEAD + 3
+        assert read_ahead >= AHEAD - 1
 
 
 class Slow(io.BytesIO):
@@ -393,8 +394,10 @@ async def test_cancelling_the_reader_ends_the_thread_before_and_after_it_has_sou
     await asyncio.sleep(wait)
     assert len(decoding_threads()) == 1
     reader.cancel()
+    began = time.monotonic()
     with pytest.raises(asyncio.CancelledError):
         await reader
+    assert time.monotonic() - began < 1
     assert decoding_threads() == []
     assert source.tell() < len(source.getvalue())
 
