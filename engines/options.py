@@ -34,5 +34,6 @@ def read_options(record: ModelRecord, model: type[Options]) -> Options:
 
 
 def language_code(language: str) -> str:
-    """The ISO 639 part of a language tag: `en` of `en-US`."""
-    return language.replace("_", "-").partition("-")[0].strip().lower()
+    """The ISO 639 part of a language tag, `en` of `en-US`; "English" is understood as well."""
+    code = language.replace("_", "-").partition("-")[0].strip().lower()
+    return "en" if code == "english" else code

@@ -301,7 +301,7 @@ def capabilities(record: ModelRecord) -> Capabilities:
 def check(record: ModelRecord, options: RecognitionOptions) -> None:
     """Raise `Unsupported` for another language or a translation."""
     install = "Install a multilingual model with: antiphon pull base"
-    if options.language and language_code(options.language) not in {"en", "english"}:
+    if options.language and language_code(options.language) != "en":
         raise Unsupported(
             f"The built-in '{record.name}' model only understands English. {install}", "language"
         )
