@@ -51,7 +51,7 @@ Mean = NDArray[np.float64]
 
 
 class PocketSphinxOptions(EngineOptions):
-    """`decoders`: processes at most, about 120 MB each (None: one for each core).
+    """`decoders`: processes at most, about 160 MB each (None: one for each core).
 
     `max_states`: HMMs searched per frame; 5000 takes a fifth less time and makes a few more errors.
     """
