@@ -155,9 +155,8 @@ class Recipe:
     workers: int = 1
     """How many workers may run; they start when there is work for them."""
     slots: int | None = None
-    """Most jobs alive inside one worker at once (None: no bound of its own)."""
-    sticky: bool = False
-    """All steps of a job run on the worker that took its first (the engine keeps its state)."""
+    """Most jobs alive inside one worker at once (None: no bound of its own). All steps of a job
+    run on the worker that took its first, where the engine keeps its state."""
     capacity: int | None = None
     """Most jobs alive in the lane; the next one is refused with `Busy` (None: the default)."""
     cores: int = 1

@@ -285,7 +285,6 @@ def recipe(record: ModelRecord, cores: int) -> Recipe:
         worker="process",
         workers=workers,
         slots=1,
-        sticky=True,
         capacity=_WAITING_PER_DECODER * workers,
         cores=1,
         replay=True,

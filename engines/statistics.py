@@ -13,6 +13,7 @@ class SchedulerMetrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = registry or CollectorRegistry()
+        self.registry = registry
         self.wait = Histogram(
             "antiphon_job_wait_seconds",
             "Time from when a job could run to its first step",

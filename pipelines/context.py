@@ -47,4 +47,6 @@ class Context:
     options: RecognitionOptions = field(default_factory=RecognitionOptions)
     model: str = "default"
     bounds: Bounds = field(default_factory=Bounds)
+    ready_seconds: float = 5.0
+    """Unprocessed audio above which the pipeline's sources wait."""
     new_gate: Callable[[], EnergyGate] = EnergyGate

@@ -13,9 +13,6 @@ from typing import Any, ClassVar
 
 from pipelines.frames import SAMPLE_RATE, Configure, Frame, Interrupt
 
-READY_SECONDS = 5.0
-"""Unprocessed audio of a session above which its sources wait."""
-
 POLL_SECONDS = 0.02
 
 
@@ -42,6 +39,11 @@ class Node:
     def backlog(self) -> int:
         """Samples of audio this node holds and has not processed."""
         return 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether this node is finishing something whose input is complete."""
+        return False
 
     def receive(self, frame: Frame) -> None:
         """Take a frame; must not block."""
@@ -152,9 +154,12 @@ class Graph:
     `entries` receive what is pushed. The graph ends when its task is cancelled.
     """
 
-    def __init__(self, nodes: Sequence[Node], entries: Sequence[Node]) -> None:
+    def __init__(
+        self, nodes: Sequence[Node], entries: Sequence[Node], ready_seconds: float = 5.0
+    ) -> None:
         self._nodes: Mapping[str, Node] = {node.name: node for node in nodes}
         self._entries = tuple(entries)
+        self._ready_samples = ready_seconds * SAMPLE_RATE
         self._observers: list[Observer] = []
         for node in nodes:
             node.outputs.append(self._tap(node.name))
@@ -168,6 +173,11 @@ class Graph:
     def backlog(self) -> int:
         """Samples of audio that have been pushed and not processed."""
         return sum(node.backlog for node in self._nodes.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether any node is finishing something whose input is complete."""
+        return any(node.busy for node in self._nodes.values())
 
     def observe(self, observer: Observer) -> None:
         """Show every frame to `observer` from now on."""
@@ -183,10 +193,10 @@ class Graph:
         self.push(Configure(node, settings))
 
     async def ready(self) -> None:
-        """Return once less than `READY_SECONDS` of audio is unprocessed."""
+        """Return once no more than `ready_seconds` of audio is unprocessed."""
         # Polled, because engines in other processes take audio without a word; there are
         # seconds of audio in hand, so nothing runs dry meanwhile.
-        while self.backlog > READY_SECONDS * SAMPLE_RATE:  # noqa: ASYNC110
+        while self.backlog > self._ready_samples:  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)
 
     async def run(self) -> None:

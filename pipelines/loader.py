@@ -1,7 +1,8 @@
 """Pipelines from YAML files: read strictly, checked whole, built as often as needed.
 
 A file has `nodes:`, each with `use:` (a node type), `from:` (a node, a list, or `input`; omitted:
-the node above) and the node's own settings. Or it names roles (`vad:`, `stt:`), which expand to nodes.
+the node above) and the node's own settings. Or it names roles (`vad:`, `stt:`), which expand to
+nodes.
 Every mistake is one line with the file, the line and the nearest valid name.
 """
 
@@ -77,7 +78,7 @@ class Plan:
                 if source != INPUT:
                     connect(nodes[source], nodes[plan.name])
         entries = [nodes[plan.name] for plan in self.nodes if INPUT in plan.sources]
-        return Graph(list(nodes.values()), entries)
+        return Graph(list(nodes.values()), entries, context.ready_seconds)
 
 
 def load_plan(path: Path, environ: Mapping[str, str] | None = None) -> Plan:

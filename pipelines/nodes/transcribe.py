@@ -116,6 +116,11 @@ class Transcribe(Node):
         live = [u for u in self._utterances.values() if not u.finished]
         return sum(utterance.backlog for utterance in (*finished[:-1], *live))
 
+    @property
+    def busy(self) -> bool:
+        """Whether a complete utterance waits for its text."""
+        return any(u.finished and not u.cancelled for u in self._utterances.values())
+
     def receive(self, frame: Frame) -> None:
         """Take a frame; audio without an item is not ours."""
         match frame:

@@ -239,7 +239,6 @@ def test_means_move_slowly_and_forget_the_owner_unheard_for_longest() -> None:
 def test_the_recipe_is_a_bounded_pool_of_processes_that_pickles() -> None:
     plan = pocketsphinx.recipe(RECORD, cores=3)
     assert (plan.worker, plan.workers, plan.slots, plan.capacity) == ("process", 3, 1, 12)
-    assert plan.sticky
     assert plan.replay
     build = pickle.loads(pickle.dumps(plan.build))
     assert build.func is PocketSphinx

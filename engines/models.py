@@ -1,0 +1,101 @@
+"""The models in memory: loaded once however many ask, each with a lane of the scheduler."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from types import ModuleType
+
+from engines import null, pocketsphinx, whisper
+from engines.base import Capabilities, EngineError
+from engines.catalogue import Catalogue, ModelRecord
+from engines.recognisers import StreamedRecogniser, WindowedRecogniser
+from engines.recognition import Recogniser, RecognitionOptions
+from engines.scheduler import Scheduler
+
+log = logging.getLogger(__name__)
+
+ENGINES: Mapping[str, ModuleType] = {
+    "pocketsphinx": pocketsphinx,
+    "whisper": whisper,
+    "null": null,
+}
+"""Each engine's module: its `recipe`, `capabilities` and `check`."""
+
+WINDOWED = frozenset({"whisper"})
+"""Engines that transcribe windows; the others take a stream."""
+
+
+class ModelStore:
+    """Loads recognisers by name or alias and keeps them.
+
+    Constructing one reads model directories, so it is done before the loop runs, or in a thread.
+    """
+
+    def __init__(self, catalogue: Catalogue, scheduler: Scheduler) -> None:
+        self.catalogue = catalogue
+        self._scheduler = scheduler
+        self._loads: dict[str, asyncio.Task[Recogniser]] = {}
+        self._capabilities = {r.name: _capabilities(r) for r in catalogue.records()}
+
+    def capabilities(self, record: ModelRecord) -> Capabilities:
+        """What a model can do."""
+        return self._capabilities.get(record.name, Capabilities())
+
+    def state(self, record: ModelRecord) -> str:
+        """`installed` (on disk), `loading` or `loaded`."""
+        load = self._loads.get(record.name)
+        if load is None:
+            return "installed"
+        return "loaded" if load.done() else "loading"
+
+    def check(self, name: str, options: RecognitionOptions) -> None:
+        """Raise `ModelNotFound` or `Unsupported` without loading anything."""
+        record = self.catalogue.resolve(name)
+        ENGINES[record.engine].check(record, options)
+
+    async def recogniser(self, name: str) -> Recogniser:
+        """The model, loaded. A load that failed is tried again by the next who asks."""
+        record = self.catalogue.resolve(name)
+        load = self._loads.get(record.name)
+        if load is None:
+            load = asyncio.create_task(self._load(record), name=f"load {record.name}")
+            self._loads[record.name] = load
+            load.add_done_callback(lambda task: self._loaded(record.name, task))
+        return await asyncio.shield(load)
+
+    async def close(self) -> None:
+        """Stop loading; the scheduler closes the lanes."""
+        loads = list(self._loads.values())
+        for load in loads:
+            load.cancel()
+        await asyncio.gather(*loads, return_exceptions=True)
+
+    def _loaded(self, name: str, task: asyncio.Task[Recogniser]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            self._loads.pop(name, None)
+
+    async def _load(self, record: ModelRecord) -> Recogniser:
+        log.info("loading model %s", record.name)
+        recipe = ENGINES[record.engine].recipe(record, self._scheduler.device.cores)
+        lane = self._scheduler.open(recipe)
+        try:
+            await lane.start()
+        except (EngineError, asyncio.CancelledError):
+            await self._scheduler.close(lane)
+            raise
+        capabilities = self.capabilities(record)
+        if record.engine in WINDOWED:
+            return WindowedRecogniser(record.name, capabilities, lane, whisper.WhisperRequest)
+        return StreamedRecogniser(record.name, capabilities, lane)
+
+
+def _capabilities(record: ModelRecord) -> Capabilities:
+    module = ENGINES.get(record.engine)
+    if module is None:
+        return Capabilities()
+    try:
+        capabilities: Capabilities = module.capabilities(record)
+    except EngineError as error:
+        log.warning("model %s: %s", record.name, error)
+        return Capabilities()
+    return capabilities

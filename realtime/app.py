@@ -1,0 +1,116 @@
+"""The composition root: the only module that knows every other."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from aiohttp import web
+
+from engines import silero
+from engines.base import EngineError, JobClass
+from engines.catalogue import Catalogue
+from engines.devices import Device
+from engines.models import ModelStore
+from engines.scheduler import Scheduler
+from engines.statistics import SchedulerMetrics
+from engines.tickets import Ticket
+from pipelines.loader import CAPTIONS, load_plan
+from pipelines.recordings import Recording
+from realtime.config import Configuration
+from realtime.endpoint import RealtimeEndpoint
+from realtime.metrics import RealtimeMetrics, watch_lag
+from realtime.services import Models, Transcriber
+from routes.metrics import METRICS
+from routes.services import RouteSettings, Services
+from routes.setup import setup
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What runs behind the routes."""
+
+    scheduler: Scheduler
+    models: ModelStore
+    endpoint: RealtimeEndpoint
+
+
+SERVER: web.AppKey[Server] = web.AppKey("server", Server)
+
+
+def create_app(configuration: Configuration, data_dir: Path) -> web.Application:
+    """The whole server as an application. Reads the disk: call it before the loop runs.
+
+    Raises `ConfigError` and `EngineError`.
+    """
+    limits = configuration.limits
+    app = web.Application(client_max_size=limits.upload_bytes)
+    catalogue = Catalogue(
+        data_dir, configuration.models, default=configuration.defaults.transcription
+    )
+    catalogue.default_transcription()
+    plan = load_plan(CAPTIONS)
+    scheduler = Scheduler(Device(cores()), metrics := SchedulerMetrics())
+    models = ModelStore(catalogue, scheduler)
+    lane = scheduler.open(silero.recipe(cores()))
+
+    def open_voice_activity(owner: str) -> Ticket:
+        return lane.submit(None, owner=owner, kind=JobClass.PARTIAL, streaming=True)
+
+    recording = Recording(plan, models, open_voice_activity)
+    services = Services(
+        version=version("antiphon"),
+        settings=_route_settings(configuration),
+        models=Models(models),
+        transcriber=Transcriber(models, recording),
+    )
+    setup(app, services)
+    app[METRICS].register(metrics.registry)
+    realtime = RealtimeMetrics.register(app[METRICS])
+    endpoint = RealtimeEndpoint(configuration, plan, models, open_voice_activity, realtime)
+    app.router.add_get("/v1/realtime", endpoint.handle)
+    app[SERVER] = Server(scheduler, models, endpoint)
+
+    async def run_engines(_: web.Application) -> AsyncIterator[None]:
+        lag = asyncio.create_task(watch_lag(realtime))
+        warm = asyncio.create_task(_warm_up(models))
+        yield
+        for task in (lag, warm):
+            task.cancel()
+        await asyncio.gather(lag, warm, return_exceptions=True)
+        await models.close()
+        await scheduler.close()
+
+    async def end_sessions(_: web.Application) -> None:
+        await endpoint.stop(configuration.server.grace_seconds)
+
+    app.cleanup_ctx.append(run_engines)
+    app.on_shutdown.append(end_sessions)
+    return app
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+async def _warm_up(models: ModelStore) -> None:
+    """Load the default model, so that the first words need not wait for it."""
+    try:
+        await models.recogniser("default")
+    except EngineError:
+        return  # logged where it happened; whoever asks is told
+
+
+def _route_settings(configuration: Configuration) -> RouteSettings:
+    server, limits = configuration.server, configuration.limits
+    return RouteSettings(
+        max_upload_bytes=limits.upload_bytes,
+        max_audio_seconds=limits.upload_audio_seconds,
+        api_keys=server.keys,
+        allowed_origins=server.allowed_origins,
+        allowed_hosts=server.allowed_hosts,
+        host=server.host,
+    )

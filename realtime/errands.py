@@ -1,0 +1,166 @@
+"""What the commands beside `serve` do."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib import util
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+
+from clients.transcribe import TranscribeOptions, transcribe
+from clients.wire import Unavailable
+from engines import download
+from engines.base import EngineError
+from engines.catalogue import KNOWN, Catalogue
+from engines.devices import Device
+from engines.models import ModelStore
+from engines.scheduler import Scheduler
+from pipelines.loader import CAPTIONS, load_plan
+from realtime.app import cores
+from realtime.config import Configuration, check_exposure
+from realtime.services import BETTER, BUILT_IN
+from realtime.serving import prepare, serving
+
+_MARKS = {True: "[green]✓[/]", False: "[red]✗[/]"}
+
+
+async def transcribe_files(
+    files: Sequence[Path],
+    options: TranscribeOptions,
+    configuration: Configuration,
+    data_dir: Path,
+    *,
+    own: bool,
+) -> int:
+    """Transcribe with the server at `options.url`; `own` allows to start one if none answers."""
+    console = Console()
+    try:
+        return await transcribe(files, options, console)
+    except Unavailable:
+        if not own:
+            raise
+    local = configuration.model_copy(
+        update={
+            "server": configuration.server.model_copy(
+                update={"host": "127.0.0.1", "port": 0, "tls_self_signed": False, "tls_cert": None}
+            )
+        }
+    )
+    app, context = await asyncio.to_thread(prepare, local, data_dir)
+    keys = local.server.keys
+    async with serving(app, local, context) as url:
+        own_options = replace(options, url=url, api_key=keys[0] if keys else None)
+        return await transcribe(files, own_options, console)
+
+
+def show_models(configuration: Configuration, data_dir: Path) -> None:
+    """Print the models that are here, and those that can be pulled."""
+    console = Console()
+    catalogue = Catalogue(
+        data_dir, configuration.models, default=configuration.defaults.transcription
+    )
+    store = ModelStore(catalogue, Scheduler(Device(1)))
+    default = catalogue.default_transcription().name
+    table = Table("model", "engine", "languages", "aliases", box=None, header_style="bold")
+    for record in catalogue.records():
+        languages = store.capabilities(record).languages
+        shown = "any" if languages is None else _listed(sorted(languages))
+        name = f"{record.name} (default)" if record.name == default else record.name
+        table.add_row(name, record.engine, shown, ", ".join(record.aliases))
+    console.print(table)
+    here = {record.name for record in catalogue.records()}
+    names = [name for name, known in KNOWN.items() if known.name not in here]
+    console.print(f"\nTo install: antiphon pull NAME, where NAME is {', '.join(names)}")
+    for problem in catalogue.problems():
+        console.print(f"[red]{problem}[/]")
+
+
+def _listed(languages: Sequence[str]) -> str:
+    return ", ".join(languages) if len(languages) <= 4 else f"{len(languages)} languages"
+
+
+def pull_model(name: str, data_dir: Path, revision: str | None) -> None:
+    """Download a model with a progress bar. Raises `EngineError`."""
+    console = Console()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(name, total=None)
+
+        def show(now: download.Progress) -> None:
+            bar.update(task, completed=now.done, total=now.total, description=now.model)
+
+        record = download.pull(name, data_dir, progress=show, revision=revision)
+    console.print(f"Installed [bold]{record.name}[/]. A running server uses it after a restart.")
+
+
+def check_machine(configuration: Configuration, data_dir: Path) -> bool:
+    """Print what can run here; whether nothing that is configured is broken."""
+    console = Console()
+    healthy = True
+    for works, line in _findings(configuration, data_dir):
+        console.print(f"{_MARKS[works]} {line}", highlight=False)
+        healthy &= works
+    for line in _advice(configuration, data_dir):
+        console.print(f"[yellow]·[/] {line}", highlight=False)
+    return healthy
+
+
+def _findings(configuration: Configuration, data_dir: Path) -> Iterator[tuple[bool, str]]:
+    check_exposure(configuration)
+    yield True, f"configuration: listens on {configuration.server.host}:{configuration.server.port}"
+    plan = load_plan(CAPTIONS)
+    yield True, f"pipeline {plan.name}: {' → '.join(node.name for node in plan.nodes)}"
+    for module, purpose in (
+        ("faster_whisper", "voice activity and Whisper"),
+        ("pocketsphinx", "built-in transcription"),
+        ("av", "audio and video files"),
+    ):
+        yield util.find_spec(module) is not None, f"{module}: {purpose}"
+    catalogue = Catalogue(
+        data_dir, configuration.models, default=configuration.defaults.transcription
+    )
+    try:
+        yield True, f"transcription model: {catalogue.default_transcription().name}"
+    except EngineError as error:
+        yield False, str(error)
+    for problem in catalogue.problems():
+        yield False, problem
+    directory = data_dir if data_dir.exists() else data_dir.parent
+    while not directory.exists():
+        directory = directory.parent
+    free = shutil.disk_usage(directory).free / 1e9
+    yield os.access(directory, os.W_OK), f"data: {data_dir} ({free:.0f} GB free)"
+
+
+def _advice(configuration: Configuration, data_dir: Path) -> Iterator[str]:
+    yield f"{cores()} cores for models"
+    catalogue = Catalogue(data_dir, configuration.models)
+    if all(record.engine == BUILT_IN for record in catalogue.records()):
+        yield f"only the small built-in model is here; install a better one: {BETTER}"
+    try:
+        import sounddevice  # noqa: F401 - asked for its library only
+    except OSError:
+        yield (
+            "no PortAudio: 'antiphon listen' needs it (Debian, Ubuntu: "
+            "sudo apt install libportaudio2); the page does not"
+        )
+    if not configuration.server.tls:
+        yield "phones and other machines need https for the microphone: serve --tls-self-signed"

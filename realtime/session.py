@@ -1,0 +1,235 @@
+"""One Realtime session: a socket, a protocol and a graph, in one task group.
+
+The reader feeds the protocol and waits for the graph; the writer alone sends. Whichever ends the
+session says with which code the socket is closed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+import orjson
+from aiohttp import WSMsgType, web
+
+from pipelines.frames import Frame
+from pipelines.graph import Graph
+from realtime.actions import Action, Close, Push, Send, ServerEvent
+from realtime.events import (
+    Append,
+    BadEvent,
+    ClientEvent,
+    RetrieveItem,
+    SessionUpdate,
+    binary_event,
+    parse,
+)
+from realtime.protocol import RealtimeProtocol
+from realtime.retention import RetainedAudio
+
+log = logging.getLogger(__name__)
+
+BIG_MESSAGE = 64 * 1024
+"""Characters above which a message is parsed in a thread."""
+SEND_SECONDS = 30.0
+"""Longest time one event may take to leave before the client counts as gone."""
+PATIENCE = 5.0
+"""How much slower than real time a socket is still read while its graph is full."""
+CLOSE_SECONDS = 3.0
+
+NORMAL, GOING_AWAY, FAULT, OVERLOAD = 1000, 1001, 1011, 1013
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """Times in seconds; `outbound` counts events."""
+
+    idle: float
+    longest: float
+    outbound: int
+
+
+class _Over(Exception):
+    """The session ends with this close code."""
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class SessionGraph(Protocol):
+    """Builds the session's graph around the function that its sink calls."""
+
+    def __call__(self, deliver: Callable[[Frame], None]) -> Graph: ...
+
+
+class Session:
+    """Runs until the client leaves, a limit is reached, or `end` is called."""
+
+    def __init__(
+        self,
+        session_id: str,
+        socket: web.WebSocketResponse,
+        protocol: RealtimeProtocol,
+        build: SessionGraph,
+        *,
+        retained: RetainedAudio,
+        limits: SessionLimits,
+    ) -> None:
+        self.id = session_id
+        self._socket = socket
+        self._protocol = protocol
+        self._retained = retained
+        self._limits = limits
+        self._outbound: asyncio.Queue[ServerEvent] = asyncio.Queue(limits.outbound)
+        self._ending: asyncio.Future[_Over] = asyncio.get_running_loop().create_future()
+        self.graph = build(self._deliver)
+        self.graph.observe(retained.observe)
+
+    async def run(self) -> int:
+        """Serve the socket; return the close code."""
+        over = _Over(NORMAL)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.graph.run(), name=f"{self.id} graph")
+                tasks.create_task(self._write(), name=f"{self.id} writer")
+                tasks.create_task(self._read(), name=f"{self.id} reader")
+                tasks.create_task(self._watch(), name=f"{self.id} end")
+        except* _Over as group:
+            over = _first_end(group)
+        except* ConnectionError:
+            over = _Over(GOING_AWAY)  # nobody is left to tell
+        except* Exception as group:  # a border: a fault of ours ends this session only
+            log.exception("the session failed", exc_info=group)
+            self._fail()
+            over = _Over(FAULT, "internal error")
+        await self._close(over)
+        return over.code
+
+    def end(self, code: int, reason: str = "") -> None:
+        """Ask the session to end, from outside."""
+        if not self._ending.done():
+            self._ending.set_result(_Over(code, reason))
+
+    async def finish(self, seconds: float) -> None:
+        """End the session because the server stops; utterances that are spoken get their text."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while self.graph.busy and loop.time() < deadline:  # noqa: ASYNC110 - a few seconds, once
+            await asyncio.sleep(0.05)
+        self.end(GOING_AWAY, "the server is shutting down")
+
+    # In
+
+    async def _read(self) -> None:
+        self._do(self._protocol.open())
+        while True:
+            try:
+                message = await self._socket.receive(timeout=self._limits.idle)
+            except TimeoutError:
+                self._expire("session_idle_timeout", "The session was closed: no event arrived.")
+            match message.type:
+                case WSMsgType.TEXT:
+                    await self._receive(message.data)
+                case WSMsgType.BINARY:
+                    self._do(self._protocol.receive(binary_event()))
+                case _:
+                    raise _Over(self._socket.close_code or NORMAL)
+
+    def _expire(self, code: str, message: str) -> NoReturn:
+        self._do(self._protocol.fail(code, message, "invalid_request_error"))
+        raise _Over(GOING_AWAY, code)
+
+    async def _receive(self, text: str) -> None:
+        big = len(text) > BIG_MESSAGE
+        event = await asyncio.to_thread(parse, text) if big else parse(text)
+        if not isinstance(event, Append):
+            await self._handle(event)
+            return
+        rate = self._protocol.settings.format.bytes_per_second
+        for piece in event.split(rate):
+            self._do(self._protocol.receive(piece))
+            await self._ready(len(piece.audio) / rate)
+
+    async def _handle(self, event: ClientEvent | BadEvent) -> None:
+        if isinstance(event, RetrieveItem):
+            await self._retained.prepare(event.item_id)
+        self._do(self._protocol.receive(event))
+        if isinstance(event, SessionUpdate):
+            for path in self._protocol.ignored:
+                log.info("'%s' in session.update means nothing here", path)
+
+    async def _ready(self, seconds: float) -> None:
+        """Wait for the graph, but never so long that the client's pings go unanswered."""
+        try:
+            async with asyncio.timeout(max(0.5, PATIENCE * seconds)):
+                await self.graph.ready()
+        except TimeoutError:
+            return
+
+    # Out
+
+    def _deliver(self, frame: Frame) -> None:
+        self._do(self._protocol.send_frame(frame))
+
+    def _do(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send(event):
+                    self._send(event)
+                case Push(frame):
+                    self.graph.push(frame)
+                case Close(code, reason):
+                    self.end(code, reason)
+
+    def _send(self, event: ServerEvent) -> None:
+        try:
+            self._outbound.put_nowait(event)
+        except asyncio.QueueFull:
+            self.end(OVERLOAD, "the client does not read")
+
+    async def _write(self) -> None:
+        while True:
+            event = await self._outbound.get()
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._socket.send_str(orjson.dumps(event).decode())
+            except TimeoutError:
+                raise _Over(OVERLOAD, "the client does not read") from None
+
+    async def _watch(self) -> None:
+        """End the session when asked to, or when it has lasted long enough."""
+        try:
+            async with asyncio.timeout(self._limits.longest):
+                over = await asyncio.shield(self._ending)
+        except TimeoutError:
+            self._do(self._protocol.expire())
+            over = await self._ending
+        raise over
+
+    def _fail(self) -> None:
+        message = "The server had an error while processing this session."
+        for action in self._protocol.fail("server_error", message):
+            if isinstance(action, Send) and not self._outbound.full():
+                self._outbound.put_nowait(action.event)
+
+    async def _close(self, over: _Over) -> None:
+        """Send what is queued, then close; a client that does not read is cut off."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                while over.code != OVERLOAD and not self._outbound.empty():
+                    event = self._outbound.get_nowait()
+                    await self._socket.send_str(orjson.dumps(event).decode())
+                await self._socket.close(code=over.code, message=over.reason.encode()[:123])
+        except (TimeoutError, ConnectionError):
+            log.info("the client was not there to say goodbye")
+
+
+def _first_end(group: BaseExceptionGroup[_Over]) -> _Over:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, _Over)
+    return error
