@@ -58,7 +58,8 @@ def say(text: str, voice: str = "en-us", words_per_minute: int = 150) -> Samples
     audio = soxr.resample(np.concatenate(pieces).astype(np.float32) / 32768, rate, RATE)
     loud = np.flatnonzero(np.abs(audio) > 0.01)
     audio = audio[loud[0] : loud[-1] + 1]
-    return (audio * (0.5 / np.abs(audio).max())).astype(np.float32)
+    loudest = float(np.abs(audio).max())
+    return np.asarray(audio * (0.5 / loudest), np.float32)
 
 
 def silence(seconds: float) -> Samples:
