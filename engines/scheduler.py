@@ -72,6 +72,8 @@ class _Seat:
         self.settled = asyncio.Event()
         self.alive = False
         self.stepping = False
+        self.deaths = 0
+        """How often in a row its worker died before it had started."""
         self.failure: EngineError | None = None
         self.jobs: dict[int, Ticket] = {}
         self.drops: list[int] = []
@@ -265,6 +267,9 @@ class Lane:
         try:
             await seat.worker.start()
         except EngineError as error:
+            seat.deaths += isinstance(error, WorkerDied)
+            if 0 < seat.deaths < TRIES:
+                return  # killed while it started, as it may be while it works: try again
             log.error("model %s did not start: %s", self.recipe.name, error)
             seat.failure = error
             seat.settled.set()
@@ -275,7 +280,7 @@ class Lane:
             if not self._jobs:
                 await seat.wake.wait()
         else:
-            seat.alive, seat.failure = True, None
+            seat.alive, seat.failure, seat.deaths = True, None, 0
             seat.settled.set()
 
     def _ready(self, seat: _Seat) -> list[Ticket]:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -23,7 +24,13 @@ FAILED = "conversation.item.input_audio_transcription.failed"
 
 def two_utterances() -> Samples:
     return np.concatenate(
-        (silence(1.0), say("bring the list to the meeting"), silence(1.5), say("bring it"), silence(1))
+        (
+            silence(1.0),
+            say("bring the list to the meeting"),
+            silence(1.5),
+            say("bring it"),
+            silence(1),
+        )
     )
 
 
@@ -59,7 +66,7 @@ async def test_chunk_size_does_not_move_the_turns(running: Running, speech: Samp
 
 @pytest.mark.one_loop
 async def test_every_format_gives_the_same_turns(running: Running, speech: Samples) -> None:
-    narrow = np.frombuffer(pcm16(speech, 8000), "<i2").astype(np.float32) / 32768
+    narrow = np.frombuffer(pcm16(speech, 8000), "<i2").astype(np.float32) / np.float32(32768)
     wires = [
         ({"type": "audio/pcm", "rate": 24000}, pcm16(speech), 4800),
         ({"type": "audio/pcm", "rate": 16000}, pcm16(speech, 16000), 3200),
@@ -393,7 +400,7 @@ async def test_what_cannot_be_opened_is_refused_in_band(
         {"protocols": ("realtime", "openai-insecure-api-key.secret")},
     ],
 )
-async def test_the_key_is_taken_from_every_place(tmp_path: Path, how: dict[str, object]) -> None:
+async def test_the_key_is_taken_from_every_place(tmp_path: Path, how: dict[str, Any]) -> None:
     running = await built(tmp_path, NULL, server={"api_key": "secret"})
     async with running.client(**how) as client:
         assert await client.next("session.created")
