@@ -231,6 +231,8 @@ function begin() {
     else if (phase === "listening") await pause().then(start);
   });
   element("listen").addEventListener("click", toggle);
+  // Focus that a page begins with is outlined, and would stay so for those who use a mouse.
+  element("listen").addEventListener("pointerdown", () => element("listen").blur());
   document.addEventListener("visibilitychange", () => void keepAwake());
   globalThis.addEventListener("pagehide", store);
   const reason = obstacle();

@@ -65,7 +65,7 @@ export class FileDesk extends EventTarget {
     for (const file of files) {
       const entry = this.#entry(file.name, "Cancel");
       entry.file = file;
-      entry.view.note("Waiting…", true);
+      entry.view.note("Waiting…", "busy");
     }
     this.#changed();
     void this.#work();
@@ -104,17 +104,17 @@ export class FileDesk extends EventTarget {
 
   async #transcribe({ transcript, view, file, stop }) {
     view.element.scrollIntoView({ block: "nearest" });
-    view.note("Sending…", true);
+    view.note("Sending…", "busy");
     try {
       for await (const segment of transcribe(file, this.#choices.transcription, stop.signal)) {
         transcript.append(segment.start, segment.end, segment.text);
-        view.note(`Heard up to ${clock(segment.end ?? segment.start)}`, true);
+        view.note(`Heard up to ${clock(segment.end ?? segment.start)}`, "busy");
         this.#changed();
       }
       view.note(transcript.empty ? "No speech was heard in this file." : "");
     } catch (error) {
       if (error.name === "AbortError") return;
-      view.note(error.message);
+      view.note(error.message, "problem");
       if (error.status === 401) this.#unauthorized(error.message);
     }
   }

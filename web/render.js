@@ -54,7 +54,9 @@ export class TranscriptView extends EventTarget {
 
   #wire(remove) {
     const rows = () => this.#transcript.toJSON();
-    const name = this.#transcript.title.replace(/[^\p{L}\p{N}.-]+/gu, "-");
+    // A player finds the subtitles of talk.mp4 in talk.srt.
+    const stem = this.#transcript.title.replace(/(?<=.)\.[a-z0-9]{1,5}$/iu, "");
+    const name = stem.replace(/[^\p{L}\p{N}.-]+/gu, "-");
     const actions = {
       copy: async (button) => {
         const done = await copy(toText(rows()));
@@ -71,11 +73,12 @@ export class TranscriptView extends EventTarget {
     }
   }
 
-  /** A line under the heading; `busy` shows that more is to come. */
-  note(text, busy = false) {
+  /** A line under the heading; `state` is "busy" (more is to come), "problem" or neither. */
+  note(text, state = "") {
     this.#note.textContent = text;
+    this.#note.dataset.state = state;
     this.#note.hidden = text === "";
-    this.#progress.hidden = !busy;
+    this.#progress.hidden = state !== "busy";
   }
 
   #reset() {

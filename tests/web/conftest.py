@@ -1,5 +1,6 @@
 """Chromium, the page served to it without a server, and the real server as its own process."""
 
+import json
 import os
 import shutil
 import signal
@@ -19,10 +20,18 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from scripted_page import Pages, Script, serve_scripted
-from voice import ROOT, say, silence, write_wav
+from voice import ROOT, WHISPER_NANO, say, silence, write_wav
 
-SPOKEN = "hello world this is a test"
+SPOKEN = "How is the traffic this morning?"
 """What the fake microphone says, over and over, with pauses."""
+CONFIGURATION = f"""\
+models:
+  - name: nano
+    engine: whisper
+    source: {json.dumps(str(WHISPER_NANO))}
+defaults:
+  transcription: nano
+"""
 
 
 def chromium_path() -> str:
@@ -43,13 +52,18 @@ def origin() -> Iterator[str]:
         thread.join()
 
 
+@pytest.fixture(scope="session")
+def spoken() -> str:
+    return SPOKEN
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Chromium with a microphone that speaks; without a grant, permission is denied."""
     path = chromium_path()
     sound = write_wav(
         tmp_path_factory.mktemp("microphone") / "speech.wav",
-        np.concatenate([silence(1.0), say(SPOKEN), silence(2.5)]),
+        np.concatenate([silence(1.0), say(SPOKEN), silence(1.0)]),
         48_000,
     )
     arguments = [
@@ -111,14 +125,11 @@ class Server:
         return f"http://localhost:{self.port}"
 
     def start(self) -> None:
-        environment = {
-            **os.environ,
-            "ANTIPHON_DATA_DIR": str(self.folder),
-            "PYTHONPATH": str(ROOT),
-        }
+        settings = {"ANTIPHON_DATA_DIR": str(self.folder), "PYTHONPATH": str(ROOT)}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("ANTIPHON_")}
+        environment = inherited | settings
         command = [sys.executable, "-m", "realtime", "serve", "--port", str(self.port)]
-        log = (self.folder / "server.log").open("ab")
-        with log:
+        with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=log, stderr=log
             )
@@ -154,12 +165,14 @@ class Server:
         pytest.fail(f"The server did not start:\n{log[-3000:]}")
 
 
-@pytest.fixture
-def antiphon_server(tmp_path: Path) -> Iterator[Server]:
-    """`antiphon serve` on a free port, with nothing installed."""
+@pytest.fixture(scope="module")
+def antiphon_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`antiphon serve` on a free port, with a small Whisper model that knows the test voice."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    server = Server(port, tmp_path)
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "antiphon.yaml").write_text(CONFIGURATION)
+    server = Server(port, folder)
     server.start()
     yield server
     server.stop()

@@ -285,6 +285,16 @@ def test_a_page_from_another_machine_over_plain_http_says_what_to_do(
     expect(page.locator("#status")).to_contain_text("secure pages")
 
 
+def test_the_outline_of_focus_is_there_for_keys_and_not_for_a_mouse(
+    page: Page, script: Script
+) -> None:
+    outlined = "e => e.matches(':focus-visible')"
+    assert page.locator("#listen").evaluate(outlined)
+    listen(page)
+    expect(page.locator("#listen")).to_be_focused()
+    assert not page.locator("#listen").evaluate(outlined)
+
+
 def test_everything_can_be_done_from_the_keyboard(page: Page, script: Script) -> None:
     expect(page.locator("#listen")).to_be_focused()
     page.keyboard.press("Space")
