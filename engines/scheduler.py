@@ -267,7 +267,9 @@ class Lane:
         try:
             await seat.worker.start()
         except EngineError as error:
-            seat.deaths += isinstance(error, WorkerDied)
+            if isinstance(error, WorkerDied):
+                seat.deaths += 1
+                self._statistics.crashed()
             if 0 < seat.deaths < TRIES:
                 return  # killed while it started, as it may be while it works: try again
             log.error("model %s did not start: %s", self.recipe.name, error)
