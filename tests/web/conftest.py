@@ -86,6 +86,15 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def blank(browser: Browser, origin: str) -> Iterator[Page]:
+    """An empty page beside the modules, for functions that touch nothing but their arguments."""
+    made = browser.new_page()
+    made.goto(f"{origin}/web/icon.svg")
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def complaints() -> list[str]:
     """What the page wrote to the console as an error, or failed to catch."""

@@ -1,16 +1,9 @@
 """The page's pure modules, run inside Chromium: exports, the transcript's rules, the outbox."""
 
 import pytest
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import Page
 
 pytestmark = pytest.mark.one_loop
-
-
-@pytest.fixture
-def blank(context: BrowserContext, origin: str) -> Page:
-    page = context.new_page()
-    page.goto(f"{origin}/web/icon.svg")
-    return page
 
 
 def test_subtitles_have_numbered_cues_that_do_not_overlap(blank: Page) -> None:

@@ -1,7 +1,7 @@
 """The worklet's resampler, run inside Chromium on a minute of sound."""
 
 import pytest
-from playwright.sync_api import BrowserContext
+from playwright.sync_api import Page
 
 pytestmark = pytest.mark.one_loop
 
@@ -43,27 +43,17 @@ async ([inputRate, seconds, hertz, block]) => {
 
 
 @pytest.mark.parametrize("rate", [48_000, 44_100, 16_000, 96_000])
-def test_a_minute_of_a_tone_keeps_its_length_phase_and_purity(
-    context: BrowserContext, origin: str, rate: int
-) -> None:
-    page = context.new_page()
-    page.goto(origin)
-    got = page.evaluate(MEASURE, [rate, 60, 1000, 128])
+def test_a_minute_of_a_tone_keeps_its_length_phase_and_purity(blank: Page, rate: int) -> None:
+    got = blank.evaluate(MEASURE, [rate, 60, 1000, 128])
     assert abs(got["length"] - 24_000 * 60) <= 1
     assert got["snr"] > 60
 
 
 @pytest.mark.parametrize(("rate", "hertz"), [(48_000, 15_000), (44_100, 13_000), (48_000, 23_000)])
-def test_sound_above_the_new_rate_does_not_fold_back(
-    context: BrowserContext, origin: str, rate: int, hertz: int
-) -> None:
-    page = context.new_page()
-    page.goto(origin)
-    assert page.evaluate(MEASURE, [rate, 5, hertz, 128])["level"] < -60
+def test_sound_above_the_new_rate_does_not_fold_back(blank: Page, rate: int, hertz: int) -> None:
+    assert blank.evaluate(MEASURE, [rate, 5, hertz, 128])["level"] < -60
 
 
-def test_blocks_of_any_size_give_the_same_sound(context: BrowserContext, origin: str) -> None:
-    page = context.new_page()
-    page.goto(origin)
-    whole, pieces = (page.evaluate(MEASURE, [44_100, 5, 440, block]) for block in (4096, 61))
+def test_blocks_of_any_size_give_the_same_sound(blank: Page) -> None:
+    whole, pieces = (blank.evaluate(MEASURE, [44_100, 5, 440, block]) for block in (4096, 61))
     assert whole == pieces
