@@ -1,0 +1,159 @@
+"""Turn-taking on made-up probabilities: whatever they are, turns are ordered and apart."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.turns import (
+    HYSTERESIS,
+    LONGEST_GRACE,
+    ONSET,
+    PAUSE,
+    WINDOW,
+    TurnEnded,
+    TurnEvent,
+    TurnSettings,
+    TurnStarted,
+    TurnTaker,
+)
+
+SECOND = 16_000
+SETTINGS = TurnSettings()
+
+
+def hear(taker: TurnTaker, probabilities: list[float], at: int = 0) -> list[TurnEvent]:
+    events = [taker.hear(at + n * WINDOW, p) for n, p in enumerate(probabilities)]
+    return [event for event in events if event is not None]
+
+
+def windows(seconds: float) -> int:
+    return round(seconds * SECOND / WINDOW)
+
+
+def test_a_turn_reaches_back_by_the_padding_and_ends_after_the_silence() -> None:
+    quiet, loud = [0.0] * windows(1), [0.9] * windows(1)
+    started, ended = hear(TurnTaker(), quiet + loud + quiet)
+    onset = len(quiet) * WINDOW
+    assert started == TurnStarted(onset - round(0.3 * SECOND))
+    silence_began = (len(quiet) + len(loud)) * WINDOW
+    assert isinstance(ended, TurnEnded)
+    assert 0.5 * SECOND <= ended.at - silence_began < 0.5 * SECOND + WINDOW
+
+
+def test_one_loud_window_is_a_click_and_no_turn() -> None:
+    assert ONSET > 1
+    assert hear(TurnTaker(), ([0.0] * 5 + [1.0] * (ONSET - 1)) * 20) == []
+
+
+def test_a_dip_that_stays_above_the_release_level_is_not_quiet() -> None:
+    taker = TurnTaker()
+    dip = SETTINGS.threshold - HYSTERESIS + 0.01
+    assert len(hear(taker, [0.9] * 5 + [dip] * windows(3))) == 1
+    assert taker.speaking
+
+
+def test_a_short_pause_does_not_end_a_turn() -> None:
+    probabilities = ([0.9] * windows(0.5) + [0.0] * windows(0.4)) * 10
+    assert len(hear(TurnTaker(), probabilities)) == 1
+
+
+def test_a_turn_never_reaches_into_the_one_before() -> None:
+    taker = TurnTaker(TurnSettings(prefix_padding=5))
+    events = hear(taker, ([0.9] * windows(1) + [0.0] * windows(0.6)) * 3)
+    edges = [event.at for event in events]
+    assert len(edges) == 6
+    assert edges[1] == edges[2]
+    assert edges[3] == edges[4]
+
+
+def test_a_long_turn_is_cut_at_the_first_pause() -> None:
+    speech = [0.9] * windows(SETTINGS.longest + 1)
+    started, ended = hear(TurnTaker(), speech + [0.0] * windows(PAUSE + 0.1))
+    assert started == TurnStarted(0)
+    assert 0 <= ended.at - len(speech) * WINDOW - PAUSE * SECOND <= WINDOW
+
+
+def test_a_turn_without_any_pause_is_cut_all_the_same_and_goes_on_in_the_next() -> None:
+    events = hear(TurnTaker(), [0.9] * windows(2 * (SETTINGS.longest + LONGEST_GRACE) + 1))
+    turns = zip(events[::2], events[1::2], strict=False)
+    lengths = [ended.at - started.at for started, ended in turns]
+    most = (SETTINGS.longest + LONGEST_GRACE) * SECOND
+    assert lengths == [pytest.approx(most, abs=WINDOW)] * 2
+    assert events[2].at == events[1].at
+
+
+def test_a_turn_that_was_opened_by_other_means_ends_like_any_other() -> None:
+    taker = TurnTaker()
+    taker.begin(0)
+    (ended,) = hear(taker, [0.0] * windows(1))
+    assert isinstance(ended, TurnEnded)
+    assert not taker.speaking
+
+
+def test_after_a_reset_in_the_middle_of_speech_a_new_turn_begins_there() -> None:
+    taker = TurnTaker()
+    hear(taker, [0.9] * 50)
+    taker.reset(50 * WINDOW)
+    assert hear(taker, [0.9] * 5, 50 * WINDOW) == [TurnStarted(50 * WINDOW)]
+
+
+def test_a_threshold_of_zero_can_still_end_a_turn() -> None:
+    taker = TurnTaker(TurnSettings(threshold=0))
+    started, ended, *_ = hear(taker, [0.5] * 10 + [0.0] * windows(1))
+    assert isinstance(started, TurnStarted)
+    assert isinstance(ended, TurnEnded)
+
+
+probability = st.one_of(st.sampled_from([0.0, 0.3, 0.36, 0.5, 1.0]), st.floats(0, 1, width=32))
+runs = st.lists(st.tuples(probability, st.integers(1, 400)), max_size=30)
+settings = st.builds(
+    TurnSettings,
+    threshold=st.floats(0, 1),
+    prefix_padding=st.floats(0, 5),
+    silence=st.floats(0.01, 10),
+    longest=st.floats(0.5, 30),
+)
+
+
+@given(runs, settings)
+def test_turns_alternate_are_not_empty_and_never_overlap(
+    stretches: list[tuple[float, int]], wanted: TurnSettings
+) -> None:
+    taker = TurnTaker(wanted)
+    floor, open_since, at = 0, None, 0
+    for value, count in stretches:
+        for _ in range(count):
+            match taker.hear(at, value):
+                case TurnStarted(at=start):
+                    assert open_since is None
+                    assert floor <= start <= at
+                    assert start >= at - taker.reach
+                    open_since = start
+                case TurnEnded(at=end):
+                    assert open_since is not None
+                    assert open_since < end == at + WINDOW
+                    floor, open_since = end, None
+            at += WINDOW
+            assert taker.speaking is (open_since is not None)
+            if open_since is not None:
+                assert at - open_since <= (wanted.longest + LONGEST_GRACE) * SECOND + WINDOW + (
+                    taker.reach
+                )
+
+
+@given(runs, settings, settings)
+def test_settings_may_change_at_any_time(
+    stretches: list[tuple[float, int]], before: TurnSettings, after: TurnSettings
+) -> None:
+    taker = TurnTaker(before)
+    edges: list[int] = []
+    at = 0
+    for index, (value, count) in enumerate(stretches):
+        taker.settings = replace(after if index % 2 else before)
+        events = hear(taker, [value] * count, at)
+        edges += [event.at for event in events]
+        at += count * WINDOW
+    assert edges == sorted(edges)
+    assert all(start < end for start, end in zip(edges[::2], edges[1::2], strict=False))
