@@ -15,14 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from voice import ROOT, say, silence, word_errors, write_wav
+from voice import ROOT, WHISPER_NANO, say, silence, write_wav
 
 pytestmark = pytest.mark.one_loop
 
-HELLO = "My name is Henry and I live in London."
-AGAIN = "The weather will be sunny today and tomorrow."
-HEARD = 0.7
-"""Most word errors: PocketSphinx makes many with this voice, and anything else makes more."""
+HELLO = "Who is responsible for the new website?"
+AGAIN = "The budget for the supply chain is 800 thousand dollars."
+CONFIGURATION = f"""\
+models:
+  - name: nano
+    engine: whisper
+    source: {json.dumps(str(WHISPER_NANO))}
+defaults:
+  transcription: nano
+"""
 LINE = re.compile(r"^\[(\d\d):(\d\d)\] (.+)$")
 
 
@@ -37,13 +43,14 @@ def _environment(data: Path) -> dict[str, str]:
 
 
 class RunningServer:
-    """The server as a child process, with only what is built in."""
+    """The server as a child process, with a small Whisper model that knows the test voice."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.environment = _environment(folder / "data")
         self.url = f"http://127.0.0.1:{port}"
         self._folder = folder
         self._port = port
+        (folder / "antiphon.yaml").write_text(CONFIGURATION)
         self.start()
 
     def start(self) -> None:
@@ -132,8 +139,7 @@ async def test_listening_to_a_file_prints_its_utterances_with_times(
     assert first_at == 0
     begun = 0.5 + len(say(HELLO)) / 16_000 + 1.2
     assert begun - 1.5 <= second_at <= begun
-    assert word_errors(HELLO, first) <= HEARD
-    assert word_errors(AGAIN, second) <= HEARD
+    assert (first, second) == (HELLO, AGAIN)
 
 
 async def test_an_interrupted_listener_prints_the_last_words(
@@ -151,13 +157,13 @@ async def test_an_interrupted_listener_prints_the_last_words(
     assert process.returncode == 0, errors
     assert b"Traceback" not in errors
     ((_, text),) = lines_of(out.decode())
-    assert word_errors(HELLO, text) <= HEARD
+    assert text == HELLO
 
 
 async def test_a_listener_survives_a_restart_of_the_server(
     tmp_path: Path, server: RunningServer
 ) -> None:
-    sound = np.concatenate([silence(14), say(AGAIN), silence(1)])
+    sound = np.concatenate([silence(8), say(AGAIN), silence(1)])
     path = write_wav(tmp_path / "long.wav", sound)
     process = await start_client(server, "listen", "--file", str(path))
     assert process.stderr
@@ -171,8 +177,8 @@ async def test_a_listener_survives_a_restart_of_the_server(
     assert lost.startswith("The connection was lost (")
     assert again == "Connected again."
     ((second, text),) = lines_of(out.decode())
-    assert 12 <= second <= 14
-    assert word_errors(AGAIN, text) <= HEARD
+    assert 7 <= second <= 8
+    assert text == AGAIN
 
 
 async def test_an_unknown_model_is_refused_in_one_line(
@@ -186,6 +192,7 @@ async def test_an_unknown_model_is_refused_in_one_line(
         assert (code, out) == (1, "")
         (line,) = errors.splitlines()
         assert "no-such-model" in line
+        assert "nano" in line
         assert "pocketsphinx" in line
 
 
@@ -202,11 +209,14 @@ async def test_transcribing_gives_text_subtitles_and_json(
     document = json.loads(await transcribed("json"))
     first, second = document["segments"]
     assert 0 <= first["start"] < first["end"] <= second["start"] < second["end"]
-    assert word_errors(f"{HELLO} {AGAIN}", document["text"]) <= HEARD
-    assert document["text"] == f"{first['text']} {second['text']}"
-    assert await transcribed("txt") == document["text"] + "\n"
+    assert (first["text"], second["text"]) == (HELLO, AGAIN)
+    assert document["text"] == f"{HELLO} {AGAIN}"
+    assert await transcribed("txt") == f"{HELLO} {AGAIN}\n"
     times = r"\d\d:\d\d:\d\d,\d{3} --> \d\d:\d\d:\d\d,\d{3}"
-    assert re.fullmatch(rf"1\n{times}\n.+\n\n2\n{times}\n.+\n", await transcribed("srt"))
+    cues = [rf"{n}\n{times}\n(?:.+\n)+" for n in (1, 2)]
+    subtitles = await transcribed("srt")
+    assert re.fullmatch("\n".join(cues), subtitles)
+    assert AGAIN in subtitles.replace("\n", " ")
 
 
 async def test_transcribing_goes_on_after_a_file_that_is_no_recording(
@@ -222,4 +232,4 @@ async def test_transcribing_goes_on_after_a_file_that_is_no_recording(
     (line,) = errors.splitlines()
     assert line.startswith(f"{text}: ")
     written = await asyncio.to_thread((folder / "two.txt").read_text)
-    assert word_errors(f"{HELLO} {AGAIN}", written) <= HEARD
+    assert written == f"{HELLO} {AGAIN}\n"
