@@ -63,7 +63,7 @@ export class FileDesk extends EventTarget {
 
   #take(files) {
     for (const file of files) {
-      const entry = this.#entry(file.name, "Cancel");
+      const entry = this.#entry(file.name);
       entry.file = file;
       entry.view.note("Waiting…", "busy");
     }

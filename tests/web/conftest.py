@@ -102,14 +102,15 @@ def complaints() -> list[str]:
 
 
 @pytest.fixture
-def page(context: BrowserContext, complaints: list[str]) -> Page:
+def page(context: BrowserContext, complaints: list[str]) -> Iterator[Page]:
     made = context.new_page()
     made.on("pageerror", lambda error: complaints.append(str(error)))
     made.on(
         "console",
         lambda message: complaints.append(message.text) if message.type == "error" else None,
     )
-    return made
+    yield made
+    made.unroute_all(behavior="ignoreErrors")  # a request may still be on its way
 
 
 @pytest.fixture
