@@ -27,7 +27,7 @@ class LocalAgreement:
 
     def hear(self, words: Sequence[Word]) -> tuple[Word, ...]:
         """Take the newest hypothesis of the whole utterance; return its unsettled words."""
-        rest = self._beyond_settled(words)
+        rest = self.beyond(words)
         agreed = 0
         for old, new in zip(self._rest, rest[:-1], strict=False):
             if normalised(old.text) != normalised(new.text):
@@ -37,7 +37,8 @@ class LocalAgreement:
         self._rest = rest[agreed:]
         return tuple(self._rest)
 
-    def _beyond_settled(self, words: Sequence[Word]) -> Sequence[Word]:
+    def beyond(self, words: Sequence[Word]) -> Sequence[Word]:
+        """The words of a hypothesis after those that have settled; settles none."""
         count = len(self._settled)
         if all(
             normalised(mine.text) == normalised(theirs.text)

@@ -21,6 +21,10 @@ from engines.utterance import Utterance
 PARTIAL_STEP = 0.5
 """Least seconds of new audio that are worth decoding an utterance again."""
 
+AGREEMENT_STEP = 0.5
+"""Least seconds of audio between two hypotheses that can agree: an engine that answers ten times
+a second repeats its mistakes before it has heard what would mend them."""
+
 WINDOW_SECONDS = 15.0
 """A window longer than this drops the audio of words that have settled."""
 
@@ -53,6 +57,8 @@ class StreamedRecognition:
         self._ticket = ticket
         self._final = final
         self._agreement = LocalAgreement()
+        self._pushed = 0
+        self._agreed = 0
 
     @property
     def backlog(self) -> int:
@@ -61,6 +67,7 @@ class StreamedRecognition:
 
     def push(self, samples: Samples) -> None:
         """Add audio."""
+        self._pushed += len(samples)
         self._ticket.push(samples, len(samples))
 
     def finish(self) -> None:
@@ -73,7 +80,17 @@ class StreamedRecognition:
 
     async def __aiter__(self) -> AsyncIterator[Hypothesis]:
         async for hypothesis in self._ticket:
-            yield hypothesis if hypothesis.final else settle(self._agreement, hypothesis)
+            yield hypothesis if hypothesis.final else self._settle(hypothesis)
+
+    def _settle(self, hypothesis: Hypothesis) -> Hypothesis:
+        """Let it agree with an earlier one if enough was heard since; else only show its words."""
+        taken = self._pushed - self._ticket.backlog
+        if taken - self._agreed >= AGREEMENT_STEP * SAMPLE_RATE:
+            self._agreed = taken
+            return settle(self._agreement, hypothesis)
+        settled = self._agreement.settled
+        words = (*settled, *self._agreement.beyond(hypothesis.words))
+        return replace(hypothesis, words=words, settled=len(settled))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +130,7 @@ class WindowedRecognition:
         self._length = 0
         self._heard = 0
         self._window_start = 0
+        self._before_window: tuple[Word, ...] = ()
         self._agreement = LocalAgreement()
         self._changed = asyncio.Event()
         self._finished = False
@@ -164,17 +182,16 @@ class WindowedRecognition:
     async def _partial(self) -> AsyncIterator[Hypothesis]:
         self._heard = self._length
         self._trim_window()
-        settled = self._agreement.settled
         offset = self._window_start / SAMPLE_RATE
-        kept = [word for word in settled if word.end <= offset]
         async for hypothesis in self._decode(self._audio(self._window_start), final=False):
-            words = (*kept, *shifted(hypothesis.words, offset))
+            words = (*self._before_window, *shifted(hypothesis.words, offset))
             yield settle(self._agreement, replace(hypothesis, words=words))
 
     def _trim_window(self) -> None:
         settled = self._agreement.settled
         if settled and self._length - self._window_start > WINDOW_SECONDS * SAMPLE_RATE:
             self._window_start = round(settled[-1].end * SAMPLE_RATE)
+            self._before_window = settled
 
     def _audio(self, start: int) -> Samples:
         if len(self._pieces) != 1:
