@@ -140,6 +140,8 @@ class ProcessWorker:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=environment,
+            # Ctrl-C in the server's terminal is not for the child, which ends with its input.
+            start_new_session=True,
         )
         await self._ask(self._recipe, START_SECONDS)
 

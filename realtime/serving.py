@@ -15,7 +15,7 @@ from aiohttp import web
 
 from realtime import tls
 from realtime.app import SERVER, create_app
-from realtime.config import Configuration, check_exposure
+from realtime.config import ConfigError, Configuration, check_exposure, server_url
 from realtime.services import BETTER, BUILT_IN
 
 log = logging.getLogger(__name__)
@@ -27,15 +27,24 @@ faster than real time then waits here, and its pings are answered within seconds
 BACKLOG = 256
 
 
-class CannotListen(Exception):
+class CannotListen(ConfigError):
     """The address is not to be had; one line that says what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(None, None, message)
+
+    def __reduce__(self) -> tuple[type["CannotListen"], tuple[str]]:  # type: ignore[override]
+        return type(self), (self.message,)
 
 
 @asynccontextmanager
 async def serving(
     app: web.Application, configuration: Configuration, context: ssl.SSLContext | None
 ) -> AsyncIterator[str]:
-    """Serve `app` while the block runs; gives the server's URL. Raises `CannotListen`."""
+    """Serve `app` while the block runs; gives the server's URL. Raises `CannotListen`.
+
+    At the end work in progress may finish, unless the block was cancelled.
+    """
     server = configuration.server
     runner = web.AppRunner(
         app,
@@ -45,12 +54,20 @@ async def serving(
     )
     listener = _listener(server.host, server.port)
     await runner.setup()
+    patient = True
     try:
         site = web.SockSite(runner, listener, ssl_context=context, backlog=BACKLOG)
         await site.start()
-        yield _url(server.host, listener.getsockname()[1], context is not None)
+        yield server_url(server.host, listener.getsockname()[1], context is not None)
+        await site.stop()
+        # Before the runner ends: it hears no client any more, and both sides end a WebSocket.
+        await app[SERVER].endpoint.stop(server.grace_seconds)
+    except asyncio.CancelledError:
+        patient = False  # at once: what still runs ends with the loop, worker processes with us
+        raise
     finally:
-        await runner.cleanup()
+        if patient:
+            await runner.cleanup()
         listener.close()
 
 
@@ -91,8 +108,9 @@ def _listener(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, proto)
-    except OSError as error:
-        raise CannotListen(f"cannot listen on '{host}': {error.strerror}") from None
+    except (OSError, UnicodeError) as error:  # a name that is too long is no text for DNS
+        reason = getattr(error, "strerror", None) or "that is no host's name"
+        raise CannotListen(f"cannot listen on '{host}': {reason}") from None
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     try:
@@ -115,11 +133,6 @@ def _why_not(error: OSError, host: str, port: int) -> str:
             return f"port {port} needs administrator rights; choose one above 1023 with --port"
         case _:
             return f"cannot listen on {host}:{port}: {error.strerror}"
-
-
-def _url(host: str, port: int, secure: bool) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return f"{'https' if secure else 'http'}://{shown}:{port}"
 
 
 def _announce(app: web.Application, url: str) -> None:

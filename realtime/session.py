@@ -85,11 +85,21 @@ class Session:
         self._limits = limits
         self._outbound: asyncio.Queue[ServerEvent] = asyncio.Queue(limits.outbound)
         self._ending: asyncio.Future[_Over] = asyncio.get_running_loop().create_future()
+        self._closed = asyncio.Event()
         self.graph = build(self._deliver)
         self.graph.observe(retained.observe)
 
     async def run(self) -> int:
         """Serve the socket; return the close code."""
+        try:
+            over = await self._converse()
+            await self._close(over)
+        finally:
+            self._closed.set()
+        return over.code
+
+    async def _converse(self) -> _Over:
+        """Run the session's tasks; how it ended."""
         over = _Over(NORMAL)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -105,8 +115,7 @@ class Session:
             log.exception("the session failed", exc_info=group)
             self._fail()
             over = _Over(FAULT, "internal error")
-        await self._close(over)
-        return over.code
+        return over
 
     def end(self, code: int, reason: str = "") -> None:
         """Ask the session to end, from outside."""
@@ -114,12 +123,16 @@ class Session:
             self._ending.set_result(_Over(code, reason))
 
     async def finish(self, seconds: float) -> None:
-        """End the session because the server stops; utterances that are spoken get their text."""
+        """End the session because the server stops; utterances that are spoken get their text.
+
+        Returns when both sides have said goodbye.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while self.graph.busy and loop.time() < deadline:  # noqa: ASYNC110 - a few seconds, once
             await asyncio.sleep(0.05)
         self.end(GOING_AWAY, "the server is shutting down")
+        await self._closed.wait()
 
     # In
 
