@@ -36,10 +36,14 @@ class TranscriptFormat(StrEnum):
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="Configuration file (antiphon.yaml).")
 ]
-UrlOption = Annotated[str | None, typer.Option(help="Server to use.", envvar="ANTIPHON_URL")]
+UrlOption = Annotated[
+    str | None, typer.Option(help="Server to use; else the configured one.", envvar="ANTIPHON_URL")
+]
 KeyOption = Annotated[str | None, typer.Option("--api-key", help="Key of that server.")]
 ModelOption = Annotated[str | None, typer.Option(help="Transcription model; see: antiphon models.")]
 LanguageOption = Annotated[str | None, typer.Option(help="Language spoken, as 'en' or 'fr'.")]
+FormatOption = Annotated[TranscriptFormat, typer.Option("--format", "-f", help="What to write.")]
+NoVerifyOption = Annotated[bool, typer.Option("--no-verify", help="Accept any certificate.")]
 
 
 @app.command()
@@ -93,34 +97,38 @@ def listen(
     ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write here.")] = None,
     file: Annotated[Path | None, typer.Option(help="A WAV file instead of a microphone.")] = None,
-    no_verify: Annotated[
-        bool, typer.Option("--no-verify-tls", help="Accept any certificate.")
-    ] = False,
+    config: ConfigOption = None,
+    no_verify: NoVerifyOption = False,
 ) -> None:
     """Show what is said into the microphone, live."""
     from rich.console import Console
 
     from clients import listen as client
-    from clients.wire import DEFAULT_URL
 
-    options = client.ListenOptions(
-        url=url or DEFAULT_URL,
-        api_key=api_key,
-        model=model,
-        language=language,
-        device=None if device is None else client.device(device),
-        list_devices=list_devices,
-        output=output,
-        file=file,
-        verify_tls=not no_verify,
-    )
-    _guarded(lambda: _run(client.listen(options, Console())))
+    def start() -> None:
+        address, key = _server(url, api_key, config)
+        options = client.ListenOptions(
+            url=address,
+            api_key=key,
+            model=model,
+            language=language,
+            device=None if device is None else client.device(device),
+            list_devices=list_devices,
+            output=output,
+            file=file,
+            verify_tls=not no_verify,
+        )
+        _run(client.listen(options, Console()))
+
+    _guarded(start)
 
 
 @app.command()
 def transcribe(
     files: Annotated[list[Path], typer.Argument(help="Audio or video files.")],
-    format: Annotated[TranscriptFormat, typer.Option("--format", "-f")] = TranscriptFormat.TXT,
+    format: Annotated[
+        TranscriptFormat, typer.Option("--format", "-f", help="What to write.")
+    ] = TranscriptFormat.TXT,
     model: ModelOption = None,
     language: LanguageOption = None,
     prompt: Annotated[str | None, typer.Option(help="Words to expect.")] = None,
@@ -130,29 +138,26 @@ def transcribe(
     url: UrlOption = None,
     api_key: KeyOption = None,
     config: ConfigOption = None,
-    no_verify: Annotated[
-        bool, typer.Option("--no-verify-tls", help="Accept any certificate.")
-    ] = False,
+    no_verify: NoVerifyOption = False,
 ) -> None:
     """Transcribe files; without a server running, one is started for the duration."""
     from clients.transcribe import TranscribeOptions
-    from clients.wire import DEFAULT_URL
     from realtime.errands import transcribe_files
-
-    options = TranscribeOptions(
-        url=url or DEFAULT_URL,
-        api_key=api_key,
-        model=model,
-        language=language,
-        prompt=prompt,
-        format=format.value,
-        output=output,
-        verify_tls=not no_verify,
-    )
 
     def start() -> None:
         # Read first: a mistake in the configuration is told before anything is uploaded.
         configuration, data = _configuration(config, {})
+        address, key = _server(url, api_key, config)
+        options = TranscribeOptions(
+            url=address,
+            api_key=key,
+            model=model,
+            language=language,
+            prompt=prompt,
+            format=format.value,
+            output=output,
+            verify_tls=not no_verify,
+        )
         status = _run(transcribe_files(files, options, configuration, data, own=url is None))
         raise typer.Exit(status)
 
@@ -210,6 +215,16 @@ def _configuration(path: Path | None, overrides: dict[str, Any]) -> tuple[Any, P
     return load_configuration(path, os.environ, overrides), data_dir(os.environ)
 
 
+def _server(url: str | None, key: str | None, config: Path | None) -> tuple[str, str | None]:
+    """Address and key of the server to use: the one named, else the one configured here."""
+    if url is not None:
+        return url, key
+    from realtime.config import configured_server
+
+    address, own_key = configured_server(_configuration(config, {})[0])
+    return address, key or own_key
+
+
 def _run(main: Coroutine[Any, Any, Result]) -> Result:
     try:
         import uvloop
@@ -223,11 +238,10 @@ def _guarded(command: Any) -> None:
     from clients.wire import ClientError
     from engines.base import EngineError
     from engines.strict_yaml import ConfigError
-    from realtime.serving import CannotListen
 
     try:
         command()
-    except (ClientError, ConfigError, EngineError, CannotListen) as error:
+    except (ClientError, ConfigError, EngineError) as error:
         _fail(str(error))
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(130) from None

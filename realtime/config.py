@@ -29,18 +29,20 @@ __all__ = [
     "Provider",
     "ServerSettings",
     "check_exposure",
+    "configured_server",
     "data_dir",
     "find_configuration",
     "is_loopback",
     "load_configuration",
+    "server_url",
 ]
 
 FILE_NAME = "antiphon.yaml"
 ENGINES = ("whisper", "pocketsphinx", "null")
 PREFIX = "ANTIPHON_"
 KEY_VARIABLE = "ANTIPHON_API_KEY"
-OTHER_VARIABLES = ("ANTIPHON_CONFIG", "ANTIPHON_DATA_DIR", "ANTIPHON_SPEECH")
-"""Variables that are not settings: where things are, and what the tests use."""
+OTHER_VARIABLES = ("ANTIPHON_CONFIG", "ANTIPHON_DATA_DIR", "ANTIPHON_SPEECH", "ANTIPHON_URL")
+"""Variables that are not settings: where things are, what the clients and the tests use."""
 
 MIB = 1 << 20
 
@@ -257,6 +259,19 @@ def load_configuration(
     _check_models(configuration.models, document)
     base = Path() if found is None else found.absolute().parent
     return _with_absolute_paths(configuration, document, base)
+
+
+def server_url(host: str, port: int, secure: bool) -> str:
+    """The address as browsers and clients take it."""
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'https' if secure else 'http'}://{shown}:{port}"
+
+
+def configured_server(configuration: Configuration) -> tuple[str, str | None]:
+    """Address and key of the server that `antiphon serve` would start here."""
+    server = configuration.server
+    host = "127.0.0.1" if server.host in ("0.0.0.0", "::") else server.host
+    return server_url(host, server.port, server.tls), next(iter(server.keys), None)
 
 
 def is_loopback(host: str) -> bool:

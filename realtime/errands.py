@@ -4,11 +4,14 @@ import asyncio
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib import util
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -20,9 +23,8 @@ from rich.progress import (
 from rich.table import Table
 
 from clients.transcribe import TranscribeOptions, transcribe
-from clients.wire import Unavailable
 from engines import download
-from engines.base import EngineError
+from engines.base import ModelNotFound
 from engines.catalogue import KNOWN, Catalogue
 from engines.devices import Device
 from engines.models import ModelStore
@@ -46,11 +48,9 @@ async def transcribe_files(
 ) -> int:
     """Transcribe with the server at `options.url`; `own` allows to start one if none answers."""
     console = Console()
-    try:
+    readable = await asyncio.to_thread(lambda: any(file.is_file() for file in files))
+    if not (own and readable) or await _answers(options.url):
         return await transcribe(files, options, console)
-    except Unavailable:
-        if not own:
-            raise
     local = configuration.model_copy(
         update={
             "server": configuration.server.model_copy(
@@ -65,6 +65,20 @@ async def transcribe_files(
         return await transcribe(files, own_options, console)
 
 
+async def _answers(url: str) -> bool:
+    """Whether something listens at the server's address."""
+    parts = urlsplit(url)
+    try:
+        async with asyncio.timeout(2):
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
 def show_models(configuration: Configuration, data_dir: Path) -> None:
     """Print the models that are here, and those that can be pulled."""
     console = Console()
@@ -72,7 +86,7 @@ def show_models(configuration: Configuration, data_dir: Path) -> None:
         data_dir, configuration.models, default=configuration.defaults.transcription
     )
     store = ModelStore(catalogue, Scheduler(Device(1)))
-    default = catalogue.default_transcription().name
+    default = _default_name(catalogue)
     table = Table("model", "engine", "languages", "aliases", box=None, header_style="bold")
     for record in catalogue.records():
         languages = store.capabilities(record).languages
@@ -84,7 +98,14 @@ def show_models(configuration: Configuration, data_dir: Path) -> None:
     names = [name for name, known in KNOWN.items() if known.name not in here]
     console.print(f"\nTo install: antiphon pull NAME, where NAME is {', '.join(names)}")
     for problem in catalogue.problems():
-        console.print(f"[red]{problem}[/]")
+        console.print(f"[red]{escape(problem)}[/]", highlight=False, soft_wrap=True)
+
+
+def _default_name(catalogue: Catalogue) -> str | None:
+    try:
+        return catalogue.default_transcription().name
+    except ModelNotFound:
+        return None  # one of the problems, which are told last
 
 
 def _listed(languages: Sequence[str]) -> str:
@@ -101,13 +122,18 @@ def pull_model(name: str, data_dir: Path, revision: str | None) -> None:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(name, total=None)
+    bar = Progress(*columns, console=console)
+    task = bar.add_task(name, total=None)
 
-        def show(now: download.Progress) -> None:
-            bar.update(task, completed=now.done, total=now.total, description=now.model)
+    def show(now: download.Progress) -> None:
+        bar.start()  # only now, since a name that cannot be pulled needs no bar
+        bar.update(task, completed=now.done, total=now.total, description=now.model)
 
+    try:
         record = download.pull(name, data_dir, progress=show, revision=revision)
+    finally:
+        if bar.live.is_started:
+            bar.stop()
     console.print(f"Installed [bold]{record.name}[/]. A running server uses it after a restart.")
 
 
@@ -116,10 +142,10 @@ def check_machine(configuration: Configuration, data_dir: Path) -> bool:
     console = Console()
     healthy = True
     for works, line in _findings(configuration, data_dir):
-        console.print(f"{_MARKS[works]} {line}", highlight=False)
+        console.print(f"{_MARKS[works]} {escape(line)}", highlight=False, soft_wrap=True)
         healthy &= works
     for line in _advice(configuration, data_dir):
-        console.print(f"[yellow]·[/] {line}", highlight=False)
+        console.print(f"[yellow]·[/] {escape(line)}", highlight=False, soft_wrap=True)
     return healthy
 
 
@@ -137,10 +163,9 @@ def _findings(configuration: Configuration, data_dir: Path) -> Iterator[tuple[bo
     catalogue = Catalogue(
         data_dir, configuration.models, default=configuration.defaults.transcription
     )
-    try:
-        yield True, f"transcription model: {catalogue.default_transcription().name}"
-    except EngineError as error:
-        yield False, str(error)
+    default = _default_name(catalogue)
+    if default is not None:
+        yield True, f"transcription model: {default}"
     for problem in catalogue.problems():
         yield False, problem
     directory = data_dir if data_dir.exists() else data_dir.parent

@@ -125,7 +125,7 @@ def _too_big(limit: int) -> ApiError:
     return ApiError(
         413,
         f"The file is larger than {limit} bytes ({limit / 2**20:.0f} MiB), the most this server "
-        "takes. Send it in parts or compressed, or raise the setting 'max_upload_bytes'.",
+        "takes. Send it in parts or compressed, or raise the setting 'limits.upload_bytes'.",
         code="file_too_large",
         param="file",
     )
