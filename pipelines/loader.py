@@ -32,11 +32,15 @@ class NodeType:
     node: type[Node]
     settings: type[BaseModel]
     build: Callable[[str, Any, Context], Node]
+    utterances: bool = False
+    """Whether it takes utterances, which the input has not been cut into."""
 
 
 TYPES: Mapping[str, NodeType] = {
     "vad": NodeType(vad.VoiceActivity, vad.Settings, vad.VoiceActivity),
-    "transcribe": NodeType(transcribe.Transcribe, transcribe.Settings, transcribe.Transcribe),
+    "transcribe": NodeType(
+        transcribe.Transcribe, transcribe.Settings, transcribe.Transcribe, utterances=True
+    ),
     "sink": NodeType(sink.Sink, sink.Settings, sink.Sink),
 }
 
@@ -141,18 +145,28 @@ def _node(document: Document, name: str, names: Sequence[str], above: str) -> No
     use = spec["use"]
     if use not in TYPES:
         raise document.error((*at, "use"), unknown_name("node type", use, tuple(TYPES)))
-    sources = spec.get("from", above)
-    sources = (sources,) if isinstance(sources, str) else tuple(sources or ())
-    for source in sources:
-        known = (INPUT, *names)
-        if source not in known:
-            raise document.error((*at, "from"), unknown_name("node", str(source), known))
-    if not sources:
-        raise document.error((*at, "from"), f"the node '{name}' hears nothing: `from:` is empty")
+    sources = _sources(document, name, spec.get("from", above), (INPUT, *names))
     settings = {key: value for key, value in spec.items() if key not in ("use", "from")}
     nodes = {**document.value["nodes"], name: settings}
     bare = replace(document, value={**document.value, "nodes": nodes})
     return NodePlan(name, use, sources, validate(TYPES[use].settings, bare, at))
+
+
+def _sources(
+    document: Document, name: str, written: object, known: Sequence[str]
+) -> tuple[str, ...]:
+    at = ("nodes", name, "from")
+    sources = [written] if isinstance(written, str) else written
+    if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
+        raise document.error(at, f"'from' of the node '{name}' is a node's name or a list of names")
+    if not sources:
+        raise document.error(at, f"the node '{name}' hears nothing: `from:` is empty")
+    for source in sources:
+        if source not in known:
+            raise document.error(at, unknown_name("node", source, known))
+        if sources.count(source) > 1:
+            raise document.error(at, f"the node '{name}' names '{source}' twice in `from:`")
+    return tuple(sources)
 
 
 def _check_order(document: Document, plans: Sequence[NodePlan]) -> None:
@@ -174,6 +188,12 @@ def _check_frames(document: Document, plans: Sequence[NodePlan]) -> None:
     by_name = {plan.name: plan for plan in plans}
     heard = {source for plan in plans for source in plan.sources}
     for plan in plans:
+        if INPUT in plan.sources and TYPES[plan.use].utterances:
+            raise document.error(
+                ("nodes", plan.name),
+                f"the node '{plan.name}' ({plan.use}) takes utterances, which '{INPUT}' is not "
+                "cut into: let it hear a node of type 'vad'",
+            )
         for source in plan.sources:
             if source != INPUT and not _fits(by_name[source], plan):
                 raise document.error(
