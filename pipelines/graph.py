@@ -118,7 +118,7 @@ class Inbox:
             case Policy.COALESCE:
                 return self._replace(frame)
             case Policy.DROP:
-                return self._drop_oldest() or not frame.droppable
+                return self._drop_oldest() or not self._drop(frame)
 
     def _replace(self, frame: Frame) -> bool:
         for place in range(len(self._frames) - 1, -1, -1):
@@ -134,6 +134,10 @@ class Inbox:
                 self.dropped += 1
                 return True
         return False
+
+    def _drop(self, frame: Frame) -> bool:
+        self.dropped += frame.droppable
+        return frame.droppable
 
     def _clear_response(self, response: str | None) -> None:
         self._frames = deque(
