@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import ssl
 import threading
@@ -117,7 +118,8 @@ class Upload(threading.Thread):
 def begun(server: Server, path: Path) -> Upload:
     """An upload that an engine already works on."""
     upload = Upload(server, path)
-    wait_until(lambda: 'antiphon_step_seconds_count{lane="silero' in server.get("/metrics"), 20)
+    count = re.compile(r'antiphon_job_wait_seconds_count{job_class="rest",.*} [1-9]')
+    wait_until(lambda: count.search(server.get("/metrics")) is not None, 20)
     return upload
 
 
