@@ -9,8 +9,10 @@ import numpy as np
 
 from engines.recognition import Samples
 
-REPLAY = 12
-"""Windows before the gate's opening that the model hears too (384 ms)."""
+REPLAY = 32
+"""Windows before the gate's opening that the model hears too (about a second).
+
+The model's memory is long: with a third of that, faint speech ended up to 250 ms elsewhere."""
 
 HANGOVER = 32
 """Windows that the gate stays open after the last loud one (about a second)."""

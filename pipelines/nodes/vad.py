@@ -299,6 +299,7 @@ class VoiceActivity(Node):
             self._turns.begin(self._start)
         if before == "server" and self._settings.mode == "manual":
             self._close_ticket()
+            self._recent = self._recent[:0]
 
     def _end(self) -> None:
         """No more audio will come: what is open is complete."""
