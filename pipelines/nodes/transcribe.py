@@ -49,6 +49,10 @@ class _Utterance:
         self.end = start
         self.finished = False
         self.cancelled = False
+        self.complete = False
+        """Whether no more frames of it will come: it was committed or cleared."""
+        self.over = False
+        """Whether its task has ended; one that failed stays until it is committed or cleared."""
         self.shown = 0
         """Settled words that were emitted."""
         self.tentative = ""
@@ -63,6 +67,8 @@ class _Utterance:
 
     def push(self, audio: Audio) -> None:
         self.end = audio.end
+        if self.cancelled:
+            return
         if self._recognition is not None:
             self._recognition.push(audio.samples)
         else:
@@ -77,9 +83,13 @@ class _Utterance:
             recognition.finish()
 
     def finish(self) -> None:
-        self.finished = True
-        if self._recognition is not None:
+        self.finished = self.complete = True
+        if self._recognition is not None and not self.cancelled:
             self._recognition.finish()
+
+    def clear(self) -> None:
+        self.complete = True
+        self.cancel()
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -130,10 +140,13 @@ class Transcribe(Node):
                 pass
             case Commit(item=str(item)):
                 self.emit(frame)
-                self._utterance(item, frame.start).finish()
+                utterance = self._utterance(item, frame.start)
+                utterance.finish()
+                self._forget(utterance)
             case Clear(item=item):
                 if item in self._utterances:
-                    self._utterances[item].cancel()
+                    self._utterances[item].clear()
+                    self._forget(self._utterances[item])
                 self.emit(frame)
             case Configure(node=self.name):
                 settings = {**self._settings.model_dump(), **frame.settings}
@@ -161,6 +174,10 @@ class Transcribe(Node):
             self._arrived.set()
         return utterance
 
+    def _forget(self, utterance: _Utterance) -> None:
+        if utterance.over and utterance.complete:
+            del self._utterances[utterance.item]
+
     async def _transcribe(self, utterance: _Utterance) -> None:
         try:
             await self._recognise(utterance)
@@ -168,8 +185,8 @@ class Transcribe(Node):
             self._fail(utterance, "model_not_found", "invalid_request_error", error)
         except EngineError as error:
             self._fail(utterance, "transcription_failed", "server_error", error)
-        finally:
-            del self._utterances[utterance.item]
+        utterance.over = True
+        self._forget(utterance)
         self._pass_end()
 
     async def _recognise(self, utterance: _Utterance) -> None:
@@ -235,10 +252,13 @@ class Transcribe(Node):
         )
 
     def _fail(self, utterance: _Utterance, code: str, kind: str, error: EngineError) -> None:
+        if utterance.cancelled:
+            return
+        utterance.cancel()
         self.emit(Error(code, str(error), item=utterance.item, kind=kind))
 
     def _pass_end(self) -> None:
-        if self._end is not None and not self._utterances:
+        if self._end is not None and all(u.over for u in self._utterances.values()):
             self.emit(self._end)
             self._end = None
 
