@@ -173,3 +173,5 @@ class Error(Frame):
     request: str | None = None
     kind: str = "invalid_request_error"
     """The error's type in OpenAI's terms: `invalid_request_error` or `server_error`."""
+    cause: Exception | None = field(default=None, compare=False)
+    """The error itself, for who answers in other terms."""

@@ -3,10 +3,10 @@
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 
-from engines.base import EngineError, JobClass
+from engines.base import JobClass
 from engines.recognition import RecognitionOptions
 from engines.tickets import Ticket
 from pipelines.context import Context, Recognisers
@@ -44,35 +44,29 @@ class Recording:
             model=model,
         )
         graph = self.plan.build(context)
-        running = asyncio.create_task(_run(graph, audio, frames))
+        running = asyncio.create_task(_run(graph, audio))
+        running.add_done_callback(lambda _: frames.put_nowait(End()))
         try:
             async with aclosing(_in_order(frames)) as transcripts:
                 async for transcript in transcripts:
                     yield transcript
         finally:
             running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
+            await asyncio.wait([running])
+            if not running.cancelled() and (error := running.exception()):
+                raise _first(error)
 
 
-@dataclass(frozen=True, slots=True)
-class _Failed(Frame):
-    cause: BaseException
-
-
-async def _run(graph: Graph, audio: AsyncIterator[Samples], frames: asyncio.Queue[Frame]) -> None:
-    """Feed the graph; what ends it early is delivered as the last frame."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(graph.run())
-            position = 0
-            async for samples in audio:
-                await graph.ready()
-                graph.push(Audio(samples, position))
-                position += len(samples)
-            graph.push(End())
-    except* EngineError as errors:
-        frames.put_nowait(_Failed(_first(errors)))
+async def _run(graph: Graph, audio: AsyncIterator[Samples]) -> None:
+    """Feed the graph."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(graph.run())
+        position = 0
+        async for samples in audio:
+            await graph.ready()
+            graph.push(Audio(samples, position))
+            position += len(samples)
+        graph.push(End())
 
 
 def _first(error: BaseException) -> BaseException:
@@ -91,9 +85,7 @@ async def _in_order(frames: asyncio.Queue[Frame]) -> AsyncGenerator[Transcript, 
                 pass
             case Transcript(item=item, state="final") as transcript:
                 finals[item] = transcript
-            case Error(item=str(), message=message):
-                raise EngineError(message)
-            case _Failed(cause=cause):
+            case Error(item=str(), cause=Exception() as cause):
                 raise cause
             case End():
                 return

@@ -255,7 +255,7 @@ class Transcribe(Node):
         if utterance.cancelled:
             return
         utterance.cancel()
-        self.emit(Error(code, str(error), item=utterance.item, kind=kind))
+        self.emit(Error(code, str(error), item=utterance.item, kind=kind, cause=error))
 
     def _pass_end(self) -> None:
         if self._end is not None and all(u.over for u in self._utterances.values()):
