@@ -166,6 +166,8 @@ class ProcessWorker:
     async def _exchange(process: asyncio.subprocess.Process, message: bytes) -> Reply:
         assert process.stdin is not None
         assert process.stdout is not None
+        if process.stdin.is_closing():
+            raise BrokenPipeError("the process has gone")
         process.stdin.write(message)
         await process.stdin.drain()
         head = await process.stdout.readexactly(LENGTH.size)

@@ -1,13 +1,13 @@
 """Speech for tests: espeak-ng's voice always, recordings of people where they are present."""
 
-import ctypes
 import functools
 import os
+import subprocess
+import sys
 import wave
 from pathlib import Path
 
 import av
-import espeakng_loader
 import numpy as np
 import pytest
 import soxr
@@ -17,45 +17,18 @@ Samples = NDArray[np.float32]
 
 RATE = 16_000
 ROOT = Path(__file__).parents[1]
+ESPEAK = Path(__file__).with_name("espeak.py")
 RECORDINGS = Path(os.environ.get("ANTIPHON_SPEECH", ROOT.parent / "shared" / "speech"))
 WHISPER_NANO = ROOT / "tests" / "data" / "whisper-nano"
 
 
 @functools.cache
-def _espeak() -> tuple[ctypes.CDLL, int]:
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    library.espeak_Synth.argtypes = [
-        ctypes.c_char_p,
-        ctypes.c_size_t,
-        ctypes.c_uint,
-        ctypes.c_int,
-        ctypes.c_uint,
-        ctypes.c_uint,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-    ]
-    rate = library.espeak_Initialize(2, 0, espeakng_loader.get_data_path().encode(), 0x8000)
-    return library, rate
-
-
-@functools.cache
 def say(text: str, voice: str = "en-us", words_per_minute: int = 150) -> Samples:
     """`text` spoken by espeak-ng: float32 at 16 kHz, peak 0.5, no silence around it."""
-    library, rate = _espeak()
-    pieces: list[NDArray[np.int16]] = []
-
-    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-    def collect(samples, count, _events):  # type: ignore[no-untyped-def]
-        if samples and count > 0:
-            pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        return 0
-
-    library.espeak_SetSynthCallback(collect)
-    library.espeak_SetVoiceByName(voice.encode())
-    library.espeak_SetParameter(1, words_per_minute, 0)
-    raw = text.encode()
-    library.espeak_Synth(raw, len(raw) + 1, 0, 1, 0, 1, None, None)
-    audio = soxr.resample(np.concatenate(pieces).astype(np.float32) / 32768, rate, RATE)
+    command = [sys.executable, str(ESPEAK), voice, str(words_per_minute), text]
+    spoken = subprocess.run(command, check=True, capture_output=True).stdout
+    rate = int.from_bytes(spoken[:4], "little")
+    audio = soxr.resample(np.frombuffer(spoken[4:], "<i2").astype(np.float32) / 32768, rate, RATE)
     loud = np.flatnonzero(np.abs(audio) > 0.01)
     audio = audio[loud[0] : loud[-1] + 1]
     loudest = float(np.abs(audio).max())
