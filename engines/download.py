@@ -22,20 +22,18 @@ from pydantic import BaseModel, Field
 
 from engines.base import EngineError
 from engines.catalogue import (
-    KNOWN,
     NEEDED_FILES,
     PARTIAL,
     RECORD_FILE,
     InstalledModel,
     ModelRecord,
     discard,
-    find_known,
-    is_repository,
     lacking,
     missing_files,
     model_directory,
     read_installed,
 )
+from engines.known_models import KNOWN, find_known, is_repository
 from engines.strict_yaml import nearest
 
 if TYPE_CHECKING:

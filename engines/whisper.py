@@ -23,7 +23,8 @@ from engines.base import (
     UpTo,
     Work,
 )
-from engines.catalogue import ModelRecord, find_known
+from engines.catalogue import ModelRecord
+from engines.known_models import find_known
 from engines.loops import without_loops
 from engines.options import EngineOptions, language_code, read_options
 from engines.recognition import SAMPLE_RATE, Hypothesis, RecognitionOptions, Samples, Word
@@ -32,6 +33,10 @@ log = logging.getLogger(__name__)
 
 SHORTEST = SAMPLE_RATE // 10
 """Audio shorter than this (in samples) holds no word."""
+
+TAIL = SAMPLE_RATE // 5
+"""Samples of silence after the audio: what Whisper is padded with is not silence to it, and a last
+word that ends with the audio would lose its last letters."""
 
 FALLBACK_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Tried in turn while the text repeats itself or is improbable, as OpenAI's Whisper does."""
@@ -141,7 +146,7 @@ class Whisper:
         if request.final and options.temperature == 0:
             temperatures = FALLBACK_TEMPERATURES
         segments, info = self._model.transcribe(
-            request.audio,
+            np.append(request.audio, np.zeros(TAIL, np.float32)),
             language=self._language(options),
             task=options.task,
             beam_size=self._beam_size if request.final else 1,

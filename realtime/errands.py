@@ -25,8 +25,9 @@ from rich.table import Table
 from clients.transcribe import TranscribeOptions, transcribe
 from engines import download
 from engines.base import ModelNotFound
-from engines.catalogue import KNOWN, Catalogue
+from engines.catalogue import Catalogue
 from engines.devices import Device
+from engines.known_models import KNOWN
 from engines.models import ModelStore
 from engines.scheduler import Scheduler
 from pipelines.loader import CAPTIONS, load_plan

@@ -12,14 +12,13 @@ from engines import catalogue
 from engines.base import EngineError, ModelNotFound
 from engines.catalogue import (
     DEFAULT_NAMES,
-    KNOWN,
     Catalogue,
     InstalledModel,
     ModelNotInstalled,
     ModelRecord,
-    find_known,
     repository_of,
 )
+from engines.known_models import KNOWN, find_known
 
 
 def install(data_dir: Path, short: str, at: float = 1.0) -> Path:

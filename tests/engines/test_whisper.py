@@ -68,6 +68,11 @@ def test_it_hears_sentences_whose_words_it_knows(engine: Whisper) -> None:
     assert sum(errors) / len(errors) < 0.1, errors
 
 
+def test_a_last_word_that_ends_with_the_audio_keeps_its_letters(engine: Whisper) -> None:
+    text = "We lost an architect in Tokyo."
+    assert hear(engine, np.concatenate((silence(0.3), say(text)))).text == text
+
+
 @pytest.mark.parametrize("final", [True, False])
 def test_words_have_times_inside_the_audio_and_in_order(engine: Whisper, final: bool) -> None:
     audio = spoken(SENTENCES[0])
