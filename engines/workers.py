@@ -75,7 +75,7 @@ def _build(build: Callable[[], Engine]) -> Engine:
 
 
 class InlineWorker:
-    """The engine on the event loop itself: only for tests on virtual time and tiny engines."""
+    """The engine on the event loop itself: for tests on virtual time, and for the null engine."""
 
     def __init__(self, build: Callable[[], Engine]) -> None:
         self._recipe = build

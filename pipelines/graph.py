@@ -196,11 +196,16 @@ class Graph:
         """Change a node's settings, in order with the frames pushed before and after."""
         self.push(Configure(node, settings))
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether no more than `ready_seconds` of audio is unprocessed."""
+        return self.backlog <= self._ready_samples
+
     async def ready(self) -> None:
-        """Return once no more than `ready_seconds` of audio is unprocessed."""
+        """Return once `is_ready`."""
         # Polled, because engines in other processes take audio without a word; there are
         # seconds of audio in hand, so nothing runs dry meanwhile.
-        while self.backlog > self._ready_samples:  # noqa: ASYNC110
+        while not self.is_ready:  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)
 
     async def run(self) -> None:

@@ -10,7 +10,7 @@ from pipelines.gate import EnergyGate
 
 log = logging.getLogger(__name__)
 
-LAG_PERIOD = 0.05
+LAG_PERIOD = 0.1
 """Seconds between two looks at the loop's punctuality."""
 
 _LAG = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)

@@ -176,6 +176,8 @@ class Session:
 
     async def _ready(self, seconds: float) -> None:
         """Wait for the graph, but never so long that the client's pings go unanswered."""
+        if self.graph.is_ready:
+            return
         try:
             async with asyncio.timeout(max(0.5, PATIENCE * seconds)):
                 await self.graph.ready()
