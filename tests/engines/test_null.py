@@ -78,7 +78,7 @@ def test_a_dropped_job_starts_again_from_nothing() -> None:
 def test_the_recipe_takes_the_models_options() -> None:
     record = RECORD.model_copy(update={"options": {"words_per_second": 3}})
     plan = null.recipe(record, cores=2)
-    assert (plan.name, plan.worker, plan.cores) == ("null", "thread", 0)
+    assert (plan.name, plan.worker, plan.cores) == ("null", "inline", 0)
     (outcome,) = plan.build().step([Work(1, UTTERANCE, (sound(1),))])
     assert len(outcome.events[0].words) == 3
 
