@@ -47,7 +47,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loads]:
     counted, plain = Loads(), null.recipe
 
     def recipe(record: ModelRecord, cores: int) -> Recipe:
-        return replace(plain(record, cores), build=counted.build)
+        return replace(plain(record, cores), build=counted.build, worker="thread")
 
     monkeypatch.setattr(null, "recipe", recipe)
     yield counted
