@@ -2,8 +2,10 @@
 
 Rules. A turn begins when `ONSET` windows in a row are at or above the threshold; it reaches back by
 the prefix padding, but never into what was already committed. It ends when the probability has
-stayed below the release level (the threshold minus `HYSTERESIS`) for the silence time. A turn
-longer than `longest` is cut at the first pause, and at the latest `LONGEST_GRACE` later.
+stayed below the release level (the threshold minus `HYSTERESIS`) for the silence time. Quiet that
+lasts `PAUSE_SECONDS` and does not end the turn is a pause, until the release level is reached
+again. A turn longer than `longest` is cut at the first quiet, and at the latest `LONGEST_GRACE`
+later.
 """
 
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ HYSTERESIS = 0.15
 RELEASE_FLOOR = 0.01
 PAUSE = 0.1
 """Seconds of quiet that are enough to cut a turn that has become too long."""
+PAUSE_SECONDS = 0.2
+"""Seconds of quiet after which a turn may well be over."""
 LONGEST_GRACE = 5.0
 
 
@@ -45,7 +49,21 @@ class TurnEnded:
     at: int
 
 
-TurnEvent = TurnStarted | TurnEnded
+@dataclass(frozen=True, slots=True)
+class TurnPaused:
+    """The turn may be over: it has been quiet for `PAUSE_SECONDS` until `at` (samples)."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnResumed:
+    """After a pause the turn goes on, with speech from `at` (samples) on."""
+
+    at: int
+
+
+TurnEvent = TurnStarted | TurnPaused | TurnResumed | TurnEnded
 
 
 class TurnTaker:
@@ -61,11 +79,17 @@ class TurnTaker:
         self._loud = 0
         self._started: int | None = None
         self._quiet_since: int | None = None
+        self._paused = False
 
     @property
     def speaking(self) -> bool:
         """Whether a turn is open."""
         return self._started is not None
+
+    @property
+    def paused(self) -> bool:
+        """Whether the open turn has paused and not gone on."""
+        return self._paused
 
     @property
     def reach(self) -> int:
@@ -80,11 +104,12 @@ class TurnTaker:
 
     def begin(self, at: int) -> None:
         """Take over a turn that was opened by other means, at `at`."""
-        self._started, self._quiet_since, self._loud = at, None, 0
+        self._started, self._quiet_since, self._loud, self._paused = at, None, 0, False
 
     def reset(self, floor: int) -> None:
         """No turn is open, and the next one may not reach back beyond `floor`."""
         self._floor, self._started, self._quiet_since, self._loud = floor, None, None, 0
+        self._paused = False
 
     def _wait(self, at: int, probability: float) -> TurnEvent | None:
         self._loud = self._loud + 1 if probability >= self.settings.threshold else 0
@@ -100,14 +125,20 @@ class TurnTaker:
         release = max(RELEASE_FLOOR, self.settings.threshold - HYSTERESIS)
         if probability >= release:
             self._quiet_since = None
+            if self._paused:
+                self._paused = False
+                return TurnResumed(at)
         elif self._quiet_since is None:
             self._quiet_since = at
         end = at + WINDOW
         quiet = 0 if self._quiet_since is None else end - self._quiet_since
-        if quiet < self._patience(end) * SAMPLE_RATE:
-            return None
-        self.reset(end)
-        return TurnEnded(end)
+        if quiet >= self._patience(end) * SAMPLE_RATE:
+            self.reset(end)
+            return TurnEnded(end)
+        if quiet >= PAUSE_SECONDS * SAMPLE_RATE and not self._paused:
+            self._paused = True
+            return TurnPaused(end)
+        return None
 
     def _patience(self, end: int) -> float:
         """Seconds of quiet that end the turn, now that it has lasted until `end`."""

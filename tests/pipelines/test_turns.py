@@ -11,9 +11,12 @@ from pipelines.turns import (
     LONGEST_GRACE,
     ONSET,
     PAUSE,
+    PAUSE_SECONDS,
     WINDOW,
     TurnEnded,
     TurnEvent,
+    TurnPaused,
+    TurnResumed,
     TurnSettings,
     TurnStarted,
     TurnTaker,
@@ -23,9 +26,15 @@ SECOND = 16_000
 SETTINGS = TurnSettings()
 
 
-def hear(taker: TurnTaker, probabilities: list[float], at: int = 0) -> list[TurnEvent]:
+def hear_all(taker: TurnTaker, probabilities: list[float], at: int = 0) -> list[TurnEvent]:
     events = [taker.hear(at + n * WINDOW, p) for n, p in enumerate(probabilities)]
     return [event for event in events if event is not None]
+
+
+def hear(taker: TurnTaker, probabilities: list[float], at: int = 0) -> list[TurnEvent]:
+    """The turns alone, without their pauses."""
+    events = hear_all(taker, probabilities, at)
+    return [event for event in events if isinstance(event, TurnStarted | TurnEnded)]
 
 
 def windows(seconds: float) -> int:
@@ -99,6 +108,56 @@ def test_after_a_reset_in_the_middle_of_speech_a_new_turn_begins_there() -> None
     assert hear(taker, [0.9] * 5, 50 * WINDOW) == [TurnStarted(50 * WINDOW)]
 
 
+def test_quiet_in_a_turn_is_a_pause_once_and_then_speech_or_the_end() -> None:
+    quiet, loud = [0.0] * windows(0.35), [0.9] * windows(0.5)
+    kinds = hear_all(TurnTaker(), loud + quiet + loud + quiet + loud + [0.0] * windows(2))
+    assert [type(event) for event in kinds] == [
+        TurnStarted,
+        *(TurnPaused, TurnResumed) * 2,
+        *(TurnPaused, TurnEnded),
+    ]
+    paused, resumed = kinds[1], kinds[2]
+    silence_began = len(loud) * WINDOW
+    assert 0 <= paused.at - silence_began - PAUSE_SECONDS * SECOND < WINDOW
+    assert resumed.at == (len(loud) + len(quiet)) * WINDOW, "where speech is heard again"
+
+
+def test_quiet_shorter_than_a_pause_is_none() -> None:
+    short = int(PAUSE_SECONDS * SECOND / WINDOW)
+    events = hear_all(TurnTaker(), ([0.9] * 10 + [0.0] * short) * 10)
+    assert events == [TurnStarted(0)]
+
+
+@pytest.mark.parametrize("silence", [0.05, PAUSE_SECONDS, PAUSE_SECONDS + 0.01])
+def test_quiet_that_ends_the_turn_is_no_pause(silence: float) -> None:
+    taker = TurnTaker(TurnSettings(silence=silence))
+    events = hear_all(taker, ([0.9] * 10 + [0.0] * windows(1)) * 3)
+    assert [type(event) for event in events] == [TurnStarted, TurnEnded] * 3
+
+
+def test_a_turn_goes_on_at_the_release_level_and_not_below_it() -> None:
+    taker = TurnTaker(TurnSettings(silence=5))
+    release = SETTINGS.threshold - HYSTERESIS
+    hear(taker, [0.9] * 10 + [0.0] * 10)
+    assert taker.paused
+    assert hear_all(taker, [release - 0.01] * 10, 20 * WINDOW) == []
+    assert hear_all(taker, [release] * 10, 30 * WINDOW) == [TurnResumed(30 * WINDOW)]
+    assert not taker.paused
+
+
+def test_a_turn_opened_by_other_means_pauses_and_one_that_is_reset_forgets_its_pause() -> None:
+    taker = TurnTaker(TurnSettings(silence=5))
+    taker.begin(0)
+    (paused,) = hear_all(taker, [0.0] * 20)
+    assert isinstance(paused, TurnPaused)
+    taker.begin(0)
+    (again,) = hear_all(taker, [0.0] * 20, 20 * WINDOW)
+    assert isinstance(again, TurnPaused)
+    taker.reset(40 * WINDOW)
+    assert not taker.paused
+    assert hear_all(taker, [0.9] * 10, 40 * WINDOW) == [TurnStarted(40 * WINDOW)]
+
+
 def test_a_threshold_of_zero_can_still_end_a_turn() -> None:
     taker = TurnTaker(TurnSettings(threshold=0))
     started, ended, *_ = hear(taker, [0.5] * 10 + [0.0] * windows(1))
@@ -122,7 +181,7 @@ def test_turns_alternate_are_not_empty_and_never_overlap(
     stretches: list[tuple[float, int]], wanted: TurnSettings
 ) -> None:
     taker = TurnTaker(wanted)
-    floor, open_since, at = 0, None, 0
+    floor, open_since, paused, at = 0, None, False, 0
     for value, count in stretches:
         for _ in range(count):
             match taker.hear(at, value):
@@ -134,8 +193,18 @@ def test_turns_alternate_are_not_empty_and_never_overlap(
                 case TurnEnded(at=end):
                     assert open_since is not None
                     assert open_since < end == at + WINDOW
-                    floor, open_since = end, None
+                    floor, open_since, paused = end, None, False
+                case TurnPaused(at=pause):
+                    assert open_since is not None
+                    assert not paused
+                    assert pause == at + WINDOW >= open_since + PAUSE_SECONDS * SECOND
+                    paused = True
+                case TurnResumed(at=onset):
+                    assert paused
+                    assert onset == at
+                    paused = False
             at += WINDOW
+            assert taker.paused is paused
             assert taker.speaking is (open_since is not None)
             if open_since is not None:
                 assert at - open_since <= (wanted.longest + LONGEST_GRACE) * SECOND + WINDOW + (
