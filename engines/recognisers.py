@@ -13,7 +13,14 @@ import numpy as np
 
 from engines.agreement import LocalAgreement
 from engines.base import Capabilities, JobClass
-from engines.recognition import SAMPLE_RATE, Hypothesis, RecognitionOptions, Samples, Word
+from engines.recognition import (
+    SAMPLE_RATE,
+    Hypothesis,
+    Recogniser,
+    RecognitionOptions,
+    Samples,
+    Word,
+)
 from engines.scheduler import Lane
 from engines.tickets import Ticket
 from engines.utterance import Utterance
@@ -24,6 +31,14 @@ PARTIAL_STEP = 0.5
 AGREEMENT_STEP = 0.5
 """Least seconds of audio between two hypotheses that can agree: an engine that answers ten times
 a second repeats its mistakes before it has heard what would mend them."""
+
+STREAMED_AT_ONCE = 3
+"""Utterances of one recording that a streaming engine is given at once: each has a place in its
+lane from its first sound, and the lane has few."""
+
+WINDOWED_AT_ONCE = 8
+"""Utterances of one recording that an engine of windows is given at once: enough for its batches,
+and few beside what its lane holds."""
 
 WINDOW_SECONDS = 15.0
 """A window longer than this drops the audio of words that have settled."""
@@ -69,6 +84,12 @@ class StreamedRecognition:
         """Add audio."""
         self._pushed += len(samples)
         self._ticket.push(samples, len(samples))
+
+    def pause(self) -> None:
+        """Nothing: the engine has heard all but the latest audio, and its final is near."""
+
+    def resume(self) -> None:
+        """Nothing, as nothing was begun at the pause."""
 
     def finish(self) -> None:
         """The utterance is complete."""
@@ -148,6 +169,12 @@ class WindowedRecognition:
         self._length += len(samples)
         self._changed.set()
 
+    def pause(self) -> None:
+        """Nothing: its final is decoded when the utterance is known to be over."""
+
+    def resume(self) -> None:
+        """Nothing, as nothing was begun at the pause."""
+
     def finish(self) -> None:
         """The utterance is complete; a partial that is under way is not worth waiting for."""
         self._finished = True
@@ -210,6 +237,11 @@ class WindowedRecognition:
                 yield hypothesis
         finally:
             ticket.cancel()
+
+
+def most_at_once(recogniser: Recogniser) -> int:
+    """How many utterances of one recording to give it at once."""
+    return STREAMED_AT_ONCE if isinstance(recogniser, StreamedRecogniser) else WINDOWED_AT_ONCE
 
 
 def settle(agreement: LocalAgreement, hypothesis: Hypothesis) -> Hypothesis:

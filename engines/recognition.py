@@ -33,7 +33,8 @@ class RecognitionOptions:
     """What the caller asked for; engines refuse what they cannot do and ignore no field silently.
 
     `prompt` biases the text where the engine can use one. `partials` asks for hypotheses while
-    the audio is still coming in.
+    the audio is still coming in. `word_times` asks for exact times and probabilities of the words
+    of the final; an engine for which they cost time gives rougher ones, or none, without it.
     """
 
     language: str | None = None
@@ -41,6 +42,7 @@ class RecognitionOptions:
     temperature: float = 0.0
     task: Literal["transcribe", "translate"] = "transcribe"
     partials: bool = True
+    word_times: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,17 @@ class Recognition(Protocol):
         ...
 
     def push(self, samples: Samples) -> None: ...
+
+    def pause(self) -> None:
+        """The speaker has been silent for a moment: the utterance may be over.
+
+        Audio pushed from here until `resume` has no speech in it.
+        """
+        ...
+
+    def resume(self) -> None:
+        """Speech goes on after a pause, in the audio that is pushed next."""
+        ...
 
     def finish(self) -> None:
         """No more audio will come; the final hypothesis follows, with FINAL urgency."""

@@ -48,6 +48,19 @@ class SpeechStarted(Frame):
 
 
 @dataclass(frozen=True, slots=True)
+class Pause(Frame):
+    """The speaker has been silent for a moment, until `at`: the utterance may be over.
+
+    With `resumed` it is not: after such a pause, speech goes on at `at`. Either comes between the
+    audio before `at` and the audio after it.
+    """
+
+    item: str
+    at: int
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechStopped(Frame):
     """The speaker fell silent; `at` includes the silence that proved it."""
 

@@ -14,6 +14,10 @@ from pipelines.frames import Audio, End, Error, Frame, Samples, Transcript
 from pipelines.graph import Graph
 from pipelines.loader import Plan
 
+UNREAD_SECONDS = 120.0
+"""Speech of a recording that may wait for the engine: some utterances are ready for each batch,
+and memory is bounded (64 kB for a second)."""
+
 ITEMS = itertools.count()
 
 
@@ -26,11 +30,19 @@ class Recording:
     open_voice_activity: Callable[[str], Ticket]
 
     async def transcribe(
-        self, audio: AsyncIterator[Samples], model: str, options: RecognitionOptions, *, owner: str
+        self,
+        audio: AsyncIterator[Samples],
+        model: str,
+        options: RecognitionOptions,
+        *,
+        owner: str,
+        kind: JobClass = JobClass.REST,
     ) -> AsyncGenerator[Transcript, None]:
         """Final transcripts in the order of their utterances. Raises `EngineError`.
 
-        `audio` is read no faster than the engines take it; closing the iterator frees them.
+        `audio` is read `UNREAD_SECONDS` of speech ahead of the engines; closing the iterator frees
+        them. An engine that is busy refuses the whole recording at its first utterance; later ones
+        wait for it.
         """
         frames: asyncio.Queue[Frame] = asyncio.Queue()
         context = Context(
@@ -39,9 +51,10 @@ class Recording:
             open_voice_activity=self.open_voice_activity,
             new_item=lambda: f"utterance_{next(ITEMS)}",
             deliver=frames.put_nowait,
-            kind=JobClass.REST,
+            kind=kind,
             options=options,
             model=model,
+            ready_seconds=UNREAD_SECONDS,
         )
         graph = self.plan.build(context)
         running = asyncio.create_task(_run(graph, audio))

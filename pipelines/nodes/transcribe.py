@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from engines.base import EngineError, ModelNotFound, Unsupported
-from engines.recognisers import shifted
-from engines.recognition import Hypothesis, Recognition, RecognitionOptions, Word
+from engines.base import Busy, EngineError, ModelNotFound, Unsupported
+from engines.recognisers import most_at_once, shifted
+from engines.recognition import Hypothesis, Recogniser, Recognition, RecognitionOptions, Word
 from pipelines.context import Context
 from pipelines.frames import (
     SAMPLE_RATE,
@@ -19,12 +19,16 @@ from pipelines.frames import (
     End,
     Error,
     Frame,
+    Pause,
     Samples,
     SpeechStarted,
     SpeechStopped,
     Transcript,
 )
 from pipelines.graph import Node
+
+RETRY_SECONDS = 1.0
+"""Time between two tries to give an utterance of a recording to a busy engine."""
 
 State = Literal["committed", "tentative", "final"]
 
@@ -37,16 +41,24 @@ class Settings(BaseModel):
     model: str | None = None
     language: str | None = None
     prompt: str = ""
+    word_times: bool = False
+    """Whether finals need exact times and probabilities of words."""
 
 
 class _Utterance:
-    """One item from its first audio to its final text; keeps audio until there is a model."""
+    """One item from its first audio to its final text.
 
-    def __init__(self, item: str, start: int, settings: Settings) -> None:
+    Keeps its audio until there is a model. One that is `patient` waits for an engine that is busy:
+    it keeps its audio until it is over, to give it to the engine again.
+    """
+
+    def __init__(self, item: str, start: int, settings: Settings, *, patient: bool) -> None:
         self.item = item
         self.settings = settings
+        self.patient = patient
         self.start = start
         self.end = start
+        self.paused = False
         self.finished = False
         self.cancelled = False
         self.complete = False
@@ -71,16 +83,33 @@ class _Utterance:
             return
         if self._recognition is not None:
             self._recognition.push(audio.samples)
-        else:
+        if self._recognition is None or self.patient:
             self._kept.append(audio.samples)
+
+    def pause(self, *, resumed: bool) -> None:
+        if self.cancelled:
+            return
+        self.paused = not resumed
+        if self._recognition is None:
+            return
+        if resumed:
+            self._recognition.resume()
+        else:
+            self._recognition.pause()
 
     def attach(self, recognition: Recognition) -> None:
         self._recognition = recognition
         for samples in self._kept:
             recognition.push(samples)
-        self._kept.clear()
+        if not self.patient:
+            self._kept.clear()
         if self.finished:
             recognition.finish()
+        elif self.paused:
+            recognition.pause()
+
+    def detach(self) -> None:
+        self._recognition = None
 
     def finish(self) -> None:
         self.finished = self.complete = True
@@ -99,10 +128,14 @@ class _Utterance:
 
 
 class Transcribe(Node):
-    """Transcribes each utterance in a task of its own; everything else passes through."""
+    """Transcribes each utterance in a task of its own; pauses end here, all else passes through.
+
+    The utterances of a recording (`Context.kind` is not None) are given to the engine a few at a
+    time, and once the first was taken the others wait for an engine that is busy.
+    """
 
     accepts: ClassVar[tuple[type[Frame], ...]] = (
-        *(Audio, SpeechStarted, SpeechStopped),
+        *(Audio, SpeechStarted, Pause, SpeechStopped),
         *(Commit, Clear, Configure, End, Error),
     )
     emits: ClassVar[tuple[type[Frame], ...]] = (
@@ -118,6 +151,8 @@ class Transcribe(Node):
         self._fresh: list[_Utterance] = []
         self._arrived = asyncio.Event()
         self._end: End | None = None
+        self._began = False
+        self._places: asyncio.Semaphore | None = None
 
     @property
     def backlog(self) -> int:
@@ -138,6 +173,8 @@ class Transcribe(Node):
                 self._utterance(item, frame.at).push(frame)
             case Audio():
                 pass
+            case Pause():
+                self._pause(frame)
             case Commit(item=str(item)):
                 self.emit(frame)
                 utterance = self._utterance(item, frame.start)
@@ -169,10 +206,18 @@ class Transcribe(Node):
     def _utterance(self, item: str, start: int) -> _Utterance:
         utterance = self._utterances.get(item)
         if utterance is None:
-            utterance = self._utterances[item] = _Utterance(item, start, self._settings)
+            patient = self._began and self._context.kind is not None
+            utterance = _Utterance(item, start, self._settings, patient=patient)
+            self._utterances[item] = utterance
             self._fresh.append(utterance)
             self._arrived.set()
+            self._began = True
         return utterance
+
+    def _pause(self, frame: Pause) -> None:
+        utterance = self._utterances.get(frame.item)
+        if utterance is not None:
+            utterance.pause(resumed=frame.resumed)
 
     def _forget(self, utterance: _Utterance) -> None:
         if utterance.over and utterance.complete:
@@ -192,8 +237,26 @@ class Transcribe(Node):
     async def _recognise(self, utterance: _Utterance) -> None:
         name = utterance.settings.model or self._context.model
         recogniser = await self._context.models.recogniser(name)
-        if utterance.cancelled:
+        if self._context.kind is None:
+            await self._listen(utterance, recogniser)
             return
+        if self._places is None:
+            self._places = asyncio.Semaphore(most_at_once(recogniser))
+        async with self._places:
+            await self._listen(utterance, recogniser)
+
+    async def _listen(self, utterance: _Utterance, recogniser: Recogniser) -> None:
+        while not utterance.cancelled:
+            try:
+                await self._read(utterance, recogniser)
+                return
+            except Busy:
+                if not utterance.patient:
+                    raise
+                utterance.detach()
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _read(self, utterance: _Utterance, recogniser: Recogniser) -> None:
         recognition = recogniser.open(
             self._options(utterance), owner=self._context.owner, kind=self._context.kind
         )
@@ -213,6 +276,7 @@ class Transcribe(Node):
             temperature=options.temperature,
             task=options.task,
             partials=options.partials,
+            word_times=utterance.settings.word_times or options.word_times,
         )
 
     def _tell(self, utterance: _Utterance, hypothesis: Hypothesis) -> None:

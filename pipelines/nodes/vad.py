@@ -1,8 +1,9 @@
 """The node that hears where speech begins and ends, and cuts the audio into utterances.
 
-Audio goes in as it came; utterances come out: `SpeechStarted`, `Audio` with an item, then
-`SpeechStopped` and `Commit`. In manual mode the client commits and nothing is scored. All
-positions are in session audio, so neither chunk sizes nor speed change them.
+Audio goes in as it came; utterances come out: `SpeechStarted`, `Audio` with an item and a `Pause`
+where the speaker is silent for a moment, then `SpeechStopped` and `Commit`. In manual mode the
+client commits and nothing is scored. All positions are in session audio, so neither chunk sizes
+nor speed change them.
 """
 
 from typing import ClassVar, Literal
@@ -21,13 +22,22 @@ from pipelines.frames import (
     End,
     Error,
     Frame,
+    Pause,
     Samples,
     SpeechStarted,
     SpeechStopped,
 )
 from pipelines.gate import REPLAY
 from pipelines.graph import Inbox, Node, Policy
-from pipelines.turns import WINDOW, TurnEnded, TurnSettings, TurnStarted, TurnTaker
+from pipelines.turns import (
+    WINDOW,
+    TurnEnded,
+    TurnPaused,
+    TurnResumed,
+    TurnSettings,
+    TurnStarted,
+    TurnTaker,
+)
 from pipelines.windows import History, Windows
 
 INBOX = 4096
@@ -57,7 +67,7 @@ class VoiceActivity(Node):
 
     accepts: ClassVar[tuple[type[Frame], ...]] = (Audio, Clear, Commit, Configure, End)
     emits: ClassVar[tuple[type[Frame], ...]] = (
-        *(Audio, SpeechStarted, SpeechStopped),
+        *(Audio, SpeechStarted, Pause, SpeechStopped),
         *(Commit, Clear, Configure, End, Error),
     )
 
@@ -191,18 +201,26 @@ class VoiceActivity(Node):
                     self.emit(SpeechStarted(self._require_item(), start))
                     self._send(*self._history.since(start))
                     unsent = index + 1
+                case TurnPaused(at=pause):
+                    self._send_windows(windows[unsent : index + 1], pause)
+                    unsent = index + 1
+                    self.emit(Pause(self._require_item(), pause))
+                case TurnResumed(at=onset):
+                    self._send_windows(windows[unsent:index], onset)
+                    unsent = index
+                    self.emit(Pause(self._require_item(), onset, resumed=True))
                 case TurnEnded(at=end):
-                    self._send_windows(windows[unsent : index + 1])
+                    self._send_windows(windows[unsent : index + 1], end)
                     unsent = index + 1
                     item = self._require_item()
                     self.emit(SpeechStopped(item, end))
                     self._close(item, end, None)
         if self._item is not None:
-            self._send_windows(windows[unsent:])
+            self._send_windows(windows[unsent:], self._position)
 
-    def _send_windows(self, windows: Samples) -> None:
+    def _send_windows(self, windows: Samples, end: int) -> None:
         samples = windows.reshape(-1)
-        self._send(self._position - len(samples), samples)
+        self._send(end - len(samples), samples)
 
     def _send(self, at: int, samples: Samples) -> None:
         if len(samples):
@@ -300,6 +318,9 @@ class VoiceActivity(Node):
         if before == "server" and self._settings.mode == "manual":
             self._close_ticket()
             self._recent = self._recent[:0]
+            if self._item is not None and self._turns.paused:
+                # Nobody listens any more for whether speech goes on.
+                self.emit(Pause(self._item, self._position, resumed=True))
 
     def _end(self) -> None:
         """No more audio will come: what is open is complete."""

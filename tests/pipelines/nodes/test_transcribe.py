@@ -13,7 +13,7 @@ from engines import null
 from engines.base import Busy, Capabilities, EngineError, JobClass, ModelNotFound, Recipe
 from engines.devices import Device
 from engines.null import Null
-from engines.recognisers import StreamedRecogniser
+from engines.recognisers import STREAMED_AT_ONCE, WINDOWED_AT_ONCE, StreamedRecogniser
 from engines.recognition import (
     SAMPLE_RATE,
     Hypothesis,
@@ -33,6 +33,7 @@ from pipelines.frames import (
     End,
     Error,
     Frame,
+    Pause,
     SpeechStarted,
     Transcript,
 )
@@ -52,6 +53,8 @@ class Scripted:
     def __init__(self, options: RecognitionOptions, owner: str, kind: JobClass | None) -> None:
         self.options, self.owner, self.kind = options, owner, kind
         self.pushed: list[Samples] = []
+        self.calls: list[str] = []
+        """What was done with it, pushes of audio as "push"."""
         self.finished = False
         self.cancelled = False
         self.held = 0
@@ -64,9 +67,19 @@ class Scripted:
     def push(self, samples: Samples) -> None:
         assert not self.finished
         self.pushed.append(samples)
+        self.calls.append("push")
+
+    def pause(self) -> None:
+        assert not self.finished
+        self.calls.append("pause")
+
+    def resume(self) -> None:
+        assert not self.finished
+        self.calls.append("resume")
 
     def finish(self) -> None:
         self.finished = True
+        self.calls.append("finish")
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -244,7 +257,7 @@ async def test_audio_that_belongs_to_no_utterance_is_not_ours() -> None:
 
 async def test_the_nodes_settings_come_before_those_of_the_context() -> None:
     model = Model()
-    options = RecognitionOptions("fr", "bonjour", 0.5, "translate", partials=False)
+    options = RecognitionOptions("fr", "bonjour", 0.5, "translate", partials=False, word_times=True)
     async with writer(
         model,
         lambda context: replace(context, options=options, model="big", kind=JobClass.REST),
@@ -261,10 +274,134 @@ async def test_the_nodes_settings_come_before_those_of_the_context() -> None:
         assert wrote.frames == []
 
 
+async def test_a_client_may_ask_for_the_times_of_words() -> None:
+    model = Model()
+    async with writer(model) as wrote:
+        await wrote.hear(sound("a"), Configure("transcribe", {"word_times": True}), sound("b", 1.0))
+        assert [each.options.word_times for each in model.opened] == [False, True]
+
+
 async def test_settings_for_other_nodes_pass_by() -> None:
     async with writer(Model()) as wrote:
         await wrote.hear(Configure("vad", {"silence": 1}))
         assert wrote.frames == [Configure("vad", {"silence": 1})]
+
+
+# Pauses
+
+
+async def test_a_pause_reaches_the_recognition_in_its_place_and_goes_no_further() -> None:
+    model = Model()
+    async with writer(model) as wrote:
+        await wrote.hear(sound("a"))
+        await wrote.hear(Pause("a", 8_000), sound("a", 0.5))
+        await wrote.hear(Pause("a", 16_000, resumed=True), sound("a", 1.0), Pause("a", 24_000))
+        await wrote.hear(commit("a", 0, 1.5))
+        calls = ["push", "pause", "push", "resume", "push", "pause", "finish"]
+        assert model.opened[0].calls == calls
+        assert wrote.of(Pause) == []
+
+
+async def test_pauses_of_utterances_that_are_over_or_unknown_are_nothing() -> None:
+    model = Model()
+    async with writer(model) as wrote:
+        await wrote.hear(Pause("unknown", 0), sound("a"), Clear("a"), Pause("a", 8_000))
+        await wrote.hear(sound("b"))
+        await model.opened[0].fail(EngineError("broken"))
+        await wrote.hear(Pause("b", 8_000), Pause("b", 9_000, resumed=True))
+        assert [each.calls for each in model.opened] == [["push"]]
+
+
+@pytest.mark.parametrize(
+    ("frames", "calls"),
+    [
+        ([Pause("a", 8_000)], ["push", "pause"]),
+        ([Pause("a", 8_000), sound("a", 0.5)], ["push", "push", "pause"]),
+        ([Pause("a", 8_000), Pause("a", 9_000, resumed=True)], ["push"]),
+        ([Pause("a", 8_000), commit("a")], ["push", "finish"]),
+    ],
+    ids=["paused", "paused for a while", "resumed", "finished"],
+)
+async def test_a_model_that_loads_late_learns_whether_the_speaker_pauses(
+    frames: list[Frame], calls: list[str]
+) -> None:
+    model = Model(load_seconds=30)
+    async with writer(model) as wrote:
+        await wrote.hear(sound("a"), *frames)
+        await asyncio.sleep(31)
+        assert model.opened[0].calls == calls
+        if "finish" not in calls:
+            await wrote.hear(Pause("a", 20_000, resumed=True))
+            assert model.opened[0].calls == [*calls, "resume"]
+
+
+# Recordings
+
+
+def as_recording(context: Context) -> Context:
+    return replace(context, kind=JobClass.REST, options=RecognitionOptions(partials=False))
+
+
+async def test_a_few_utterances_of_a_recording_are_with_the_engine_and_the_others_wait() -> None:
+    model = Model()
+    async with writer(model, as_recording) as wrote:
+        items = [str(n) for n in range(WINDOWED_AT_ONCE + 3)]
+        for item in items:
+            await wrote.hear(sound(item), commit(item))
+        assert len(model.opened) == WINDOWED_AT_ONCE
+        assert wrote.node.backlog == 2 * SAMPLE_RATE // 2, "the last one is in good hands"
+        await model.opened[5].say("out of turn", final=True)
+        assert len(model.opened) == WINDOWED_AT_ONCE + 1
+        assert wrote.node.backlog == SAMPLE_RATE // 2
+
+
+async def test_of_live_speech_nothing_waits() -> None:
+    model = Model()
+    async with writer(model) as wrote:
+        for n in range(WINDOWED_AT_ONCE + 3):
+            await wrote.hear(sound(str(n)), commit(str(n)))
+        assert len(model.opened) == WINDOWED_AT_ONCE + 3
+
+
+async def test_a_recording_that_has_begun_waits_for_an_engine_that_is_busy() -> None:
+    model = Model()
+    async with writer(model, as_recording) as wrote:
+        await wrote.hear(sound("a"), commit("a"))
+        model.refusal = Busy("too many")
+        await wrote.hear(sound("b", 1.0), sound("b", 1.5))
+        await asyncio.sleep(100)
+        await wrote.hear(sound("b", 2.0), commit("b", 1.0, 2.5))
+        assert wrote.node.backlog == 0, "the last one is in good hands"
+        assert wrote.of(Error) == []
+        model.refusal = None
+        await asyncio.sleep(2)
+        assert [float(samples[0]) for samples in model.opened[1].pushed] == [1.0, 1.5, 2.0]
+        await model.opened[1].fail(Busy("no room for the final"))
+        await asyncio.sleep(2)
+        assert model.opened[1].cancelled
+        assert model.opened[2].calls == ["push"] * 3 + ["finish"]
+        await model.opened[2].say("at last", final=True)
+        assert wrote.said() == [("final", "at last")]
+        assert wrote.of(Error) == []
+
+
+async def test_an_utterance_that_waits_for_a_busy_engine_can_be_cleared() -> None:
+    model = Model()
+    async with writer(model, as_recording) as wrote:
+        await wrote.hear(sound("a"), commit("a"))
+        model.refusal = Busy("too many")
+        await wrote.hear(sound("b", 1.0), Clear("b"))
+        model.refusal = None
+        await asyncio.sleep(10)
+        assert len(model.opened) == 1
+
+
+async def test_a_busy_engine_refuses_a_recording_at_its_first_utterance() -> None:
+    model = Model(refusal=Busy("too many"))
+    async with writer(model, as_recording) as wrote:
+        await wrote.hear(sound("a"))
+        (told,) = wrote.of(Error)
+        assert told.cause is model.refusal
 
 
 # A model that loads slowly
@@ -432,6 +569,18 @@ class OneModel:
 
     async def recogniser(self, name: str) -> Recogniser:
         return self._recogniser
+
+
+async def test_a_recording_leaves_places_in_the_lane_of_a_streaming_engine() -> None:
+    scheduler = Scheduler(Device(1))
+    lane = scheduler.open(Recipe("null", Null, worker="inline", cores=0))
+    recogniser = StreamedRecogniser("null", Capabilities(), lane)
+    async with writer(OneModel(recogniser), as_recording) as wrote:
+        for n in range(10):
+            wrote.node.receive(sound(str(n)))
+        await asyncio.sleep(1)
+        assert lane.live == STREAMED_AT_ONCE
+    await scheduler.close()
 
 
 async def test_the_deltas_of_a_real_lane_concatenate_to_the_transcript() -> None:

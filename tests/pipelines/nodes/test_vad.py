@@ -28,6 +28,7 @@ from pipelines.frames import (
     End,
     Error,
     Frame,
+    Pause,
     SpeechStarted,
     SpeechStopped,
     Text,
@@ -214,6 +215,55 @@ async def test_an_utterances_audio_is_the_sound_between_its_edges() -> None:
         assert (commit.start, commit.at) == (start, start + len(samples))
         np.testing.assert_array_equal(samples, conversation()[commit.start : commit.at])
     assert [(c.start, c.at) for c in vad.of(Commit)] == vad.turns()
+
+
+@functools.cache
+def halting() -> Samples:
+    """A turn with a pause in its middle, and the silence that ends it."""
+    return np.concatenate((silence(0.5), say("I agree."), silence(0.3), say("No."), silence(2)))
+
+
+@pytest.mark.parametrize("chunk", [0.02, 0.1, 1.0])
+async def test_a_pause_comes_between_the_audio_before_it_and_after_it(chunk: float) -> None:
+    async with ears(settings(silence=1.0)) as vad:
+        await vad.hear(halting(), chunk)
+        assert len(vad.turns()) == 1
+        pauses = vad.of(Pause)
+        resumed = [pause.resumed for pause in pauses]
+        assert len(pauses) >= 3, "espeak speaks with a pause, stops, and may stop for letters too"
+        assert resumed == [n % 2 == 1 for n in range(len(pauses))]
+        at = vad.turns()[0][0]
+        for frame in vad.frames:
+            if isinstance(frame, Audio):
+                at = frame.end
+            elif isinstance(frame, Pause):
+                assert (frame.item, frame.at) == ("item1", at)
+        end = vad.turns()[0][1]
+        assert end - pauses[-1].at == pytest.approx(0.8 * SAMPLE_RATE, abs=2 * WINDOW)
+        ((start, samples),) = vad.item_audio().values()
+        np.testing.assert_array_equal(samples, halting()[start:end])
+
+
+async def test_without_turn_detection_nobody_pauses() -> None:
+    async with ears(MANUAL) as vad:
+        await vad.hear(halting())
+        assert vad.of(Pause) == []
+
+
+async def test_a_pause_is_over_when_turn_detection_is_turned_off() -> None:
+    speech = np.concatenate((say("I agree."), silence(0.4)))
+    async with ears(settings(silence=3.0)) as vad:
+        await vad.hear(speech)
+        last = vad.of(Pause)[-1]
+        assert not last.resumed
+        await vad.say(Configure("vad", {"mode": "manual"}))
+        over = vad.frames[-1]
+        assert over == Pause("item1", over.at, resumed=True)
+        assert vad.of(Audio)[-1].end == over.at > last.at
+        await vad.hear(silence(1))
+        await vad.say(Configure("vad", {"mode": "server"}))
+        await vad.hear(silence(1))
+        assert not vad.of(Pause)[-1].resumed, "who took over the turn hears its pause"
 
 
 @pytest.mark.one_loop
