@@ -8,7 +8,6 @@ from types import ModuleType
 from engines import null, pocketsphinx, whisper
 from engines.base import Capabilities, EngineError
 from engines.catalogue import Catalogue, ModelRecord
-from engines.recognisers import StreamedRecogniser, WindowedRecogniser
 from engines.recognition import Recogniser, RecognitionOptions
 from engines.scheduler import Scheduler
 
@@ -19,10 +18,7 @@ ENGINES: Mapping[str, ModuleType] = {
     "whisper": whisper,
     "null": null,
 }
-"""Each engine's module: its `recipe`, `capabilities` and `check`."""
-
-WINDOWED = frozenset({"whisper"})
-"""Engines that transcribe windows; the others take a stream."""
+"""Each engine's module: its `recipe`, `recogniser`, `capabilities` and `check`."""
 
 
 class ModelStore:
@@ -83,10 +79,10 @@ class ModelStore:
         except (EngineError, asyncio.CancelledError):
             await self._scheduler.close(lane)
             raise
-        capabilities = self.capabilities(record)
-        if record.engine in WINDOWED:
-            return WindowedRecogniser(record.name, capabilities, lane, whisper.WhisperRequest)
-        return StreamedRecogniser(record.name, capabilities, lane)
+        recogniser: Recogniser = ENGINES[record.engine].recogniser(
+            record, self.capabilities(record), lane
+        )
+        return recogniser
 
 
 def _capabilities(record: ModelRecord) -> Capabilities:

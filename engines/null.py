@@ -9,7 +9,9 @@ from pydantic import Field
 from engines.base import Capabilities, Outcome, Recipe, UpTo, Work
 from engines.catalogue import ModelRecord
 from engines.options import EngineOptions, read_options
-from engines.recognition import SAMPLE_RATE, Hypothesis, RecognitionOptions, Word
+from engines.recognisers import StreamedRecogniser
+from engines.recognition import SAMPLE_RATE, Hypothesis, Recogniser, RecognitionOptions, Word
+from engines.scheduler import Lane
 from engines.utterance import Utterance
 
 WORD = "word"
@@ -86,6 +88,11 @@ def recipe(record: ModelRecord, cores: int) -> Recipe:
         capacity=_CAPACITY,
         cores=0,
     )
+
+
+def recogniser(record: ModelRecord, able: Capabilities, lane: Lane) -> Recogniser:
+    """The model as the rest of Antiphon sees it."""
+    return StreamedRecogniser(record.name, able, lane)
 
 
 def capabilities(record: ModelRecord) -> Capabilities:

@@ -27,7 +27,16 @@ from engines.base import (
 )
 from engines.catalogue import ModelRecord
 from engines.options import EngineOptions, language_code, read_options
-from engines.recognition import SAMPLE_RATE, Hypothesis, RecognitionOptions, Samples, Word
+from engines.recognisers import StreamedRecogniser
+from engines.recognition import (
+    SAMPLE_RATE,
+    Hypothesis,
+    Recogniser,
+    RecognitionOptions,
+    Samples,
+    Word,
+)
+from engines.scheduler import Lane
 from engines.utterance import Utterance
 
 MEAN_SECONDS = 1.3
@@ -289,6 +298,11 @@ def recipe(record: ModelRecord, cores: int) -> Recipe:
         cores=1,
         replay=True,
     )
+
+
+def recogniser(record: ModelRecord, able: Capabilities, lane: Lane) -> Recogniser:
+    """The model as the rest of Antiphon sees it."""
+    return StreamedRecogniser(record.name, able, lane)
 
 
 def capabilities(record: ModelRecord) -> Capabilities:

@@ -20,6 +20,8 @@ class Speech:
     def __init__(self) -> None:
         self.language: str | None = None
         """The language an engine detected, for the windows to come."""
+        self.encoded: dict[tuple[int, int, int], Floats] = {}
+        """The encoder's output for the newest window, by its start, end and frames."""
         self._fresh: deque[Samples] = deque()
         self._needed = 0
         self._length = 0
@@ -49,12 +51,14 @@ class Speech:
             if self._mel is None:
                 self._mel = LogMel(filters)
             while self._fresh:
-                self._mel.push(_checked(self._fresh.popleft()))
+                self._hear(self._mel, self._fresh.popleft())
             self._mel.forget(self._needed)
             return self._mel.window(start, end, frames)
 
-
-def _checked(samples: Samples) -> Samples:
-    if samples.dtype != np.float32 or samples.ndim != 1 or not np.isfinite(samples).all():
+    @staticmethod
+    def _hear(mel: LogMel, samples: Samples) -> None:
+        if samples.dtype == np.float32 and samples.ndim == 1 and np.isfinite(samples).all():
+            mel.push(samples)
+            return
+        mel.push(np.zeros(len(samples), np.float32))  # what comes later keeps its place
         raise InvalidInput("Speech recognition needs finite float32 samples of one channel.")
-    return samples

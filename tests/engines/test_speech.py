@@ -116,6 +116,17 @@ def test_rubbish_is_refused_once_and_the_audio_before_it_can_still_be_had(rubbis
         np.testing.assert_allclose(found, alone(0, RATE, 100), rtol=0, atol=1e-5)
 
 
+def test_audio_after_rubbish_keeps_its_place() -> None:
+    speech = Speech()
+    speech.append(np.full(RATE, np.nan, np.float32))
+    with pytest.raises(InvalidInput):
+        speech.features(filters(), 0, RATE, 100)
+    speech.append(audio())
+    assert speech.length == RATE + len(audio())
+    found = speech.features(filters(), RATE, speech.length, 700)
+    np.testing.assert_allclose(found, alone(0, len(audio()), 700), rtol=0, atol=1e-5)
+
+
 def test_a_window_of_audio_that_has_not_come_is_refused() -> None:
     speech = Speech()
     with pytest.raises(InvalidInput):
