@@ -70,6 +70,11 @@ class JobClass(IntEnum):
     REST = 3
     BACKGROUND = 4
 
+    @property
+    def live(self) -> bool:
+        """Whether somebody who is speaking or listening waits for it."""
+        return self <= JobClass.PARTIAL
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -125,6 +130,9 @@ class Waiting(Protocol):
     @property
     def inputs(self) -> int: ...
 
+    @property
+    def kind(self) -> JobClass: ...
+
 
 Select = Callable[[Sequence[Waiting]], Sequence[Waiting]]
 
@@ -163,6 +171,9 @@ class Recipe:
     """Device cores one step occupies; 0 for work too small to be worth a grant."""
     replay: bool = False
     """Keep a streaming job's inputs, so that it can start again when its worker died."""
+    longest_wait: float | None = None
+    """Predicted seconds in the queue beyond which REST and BACKGROUND jobs are refused (None: the
+    default of their class)."""
 
 
 @dataclass(frozen=True, slots=True)

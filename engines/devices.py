@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+WorkBefore = Callable[[float], float]
+"""Core-seconds a lane will hold for jobs that are due by a deadline."""
+
 
 @dataclass(eq=False, slots=True)
 class _Claim:
@@ -18,6 +21,8 @@ class Device:
 
     A claim names its deadline as a function, asked anew whenever cores come free: a lane that
     waits with a background job becomes urgent the moment somebody finishes speaking.
+
+    Lanes also tell the device how much work they have, so that each can predict its own waits.
     """
 
     def __init__(self, cores: int, name: str = "cpu") -> None:
@@ -27,6 +32,20 @@ class Device:
         self.cores = cores
         self._free = cores
         self._claims: list[_Claim] = []
+        self._lanes: dict[object, WorkBefore] = {}
+
+    def join(self, lane: object, work_before: WorkBefore) -> None:
+        """A lane will claim cores. It can be asked for its work until it leaves."""
+        self._lanes[lane] = work_before
+
+    def leave(self, lane: object) -> None:
+        """The lane claims no more cores."""
+        self._lanes.pop(lane, None)
+
+    def work_elsewhere(self, lane: object, deadline: float) -> float:
+        """Seconds for which the other lanes, on all cores, will do what is due by `deadline`."""
+        works = (work(deadline) for other, work in self._lanes.items() if other is not lane)
+        return sum(works) / self.cores
 
     @property
     def free(self) -> int:

@@ -24,14 +24,16 @@ that of any job that comes later by more than the difference, so nothing starves
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was submitted. `owner` is the unit of fairness; of two queued jobs with the same
-    `coalesce` key only the newer is done; a `streaming` job gets inputs pushed after it."""
+    """What was submitted. `owner` (a session) and `tenant` (an API key; empty: nobody's) are the
+    units of fairness; of two queued jobs with the same `coalesce` key only the newer is done; a
+    `streaming` job gets inputs pushed after it."""
 
     payload: Any
     kind: JobClass
     owner: str
     streaming: bool = False
     coalesce: Hashable | None = None
+    tenant: str = ""
 
 
 class Ticket:
@@ -51,6 +53,10 @@ class Ticket:
         self.started = False
         self.running = False
         self.tries = 0
+        self.served = 0.0
+        """Engine seconds that were spent on it."""
+        self.expiry: asyncio.TimerHandle | None = None
+        """Ends it unless it has started."""
         self._changed = changed
         self._inputs: deque[tuple[Any, int]] = deque()
         self._taken: list[tuple[Any, int]] = []
@@ -60,7 +66,8 @@ class Ticket:
         self._wake = asyncio.Event()
         self._parked = False
         self._over = False
-        self.completed = False
+        self.outcome = "cancelled"
+        """How a job that is over ended: `done`, `failed`, `cancelled`, `coalesced` or `stale`."""
         self.error: EngineError | None = None
 
     # What the submitter does
@@ -133,18 +140,6 @@ class Ticket:
         return not self.request.streaming or bool(self._inputs) or self._ended
 
     @property
-    def outcome(self) -> str:
-        """How a job that is over ended: `done`, `failed` or `cancelled`."""
-        if self.error is not None:
-            return "failed"
-        return "done" if self.completed else "cancelled"
-
-    @property
-    def deadline(self) -> float:
-        """When this job should have been done."""
-        return self.waiting_since + URGENCY[self.kind]
-
-    @property
     def ended(self) -> bool:
         """Whether all inputs that will ever come have been taken."""
         return self._ended and not self._inputs
@@ -156,6 +151,12 @@ class Ticket:
         if keep:
             self._taken += taken
         return tuple(value for value, _ in taken)
+
+    def cancel_expiry(self) -> None:
+        """It does not become stale any more."""
+        if self.expiry is not None:
+            self.expiry.cancel()
+            self.expiry = None
 
     def park(self) -> None:
         """Leave the engine until the next input, and then start again from the first."""
@@ -177,18 +178,18 @@ class Ticket:
     def deliver(self, events: tuple[Any, ...], *, done: bool, error: EngineError | None) -> None:
         """Hand results to the reader."""
         self._results.extend(events)
-        self.completed = done and error is None
         if done or error is not None:
-            self.close(error)
+            self.close(error, "done")
         else:
             self._wake.set()
 
-    def close(self, error: EngineError | None = None) -> None:
+    def close(self, error: EngineError | None = None, outcome: str = "cancelled") -> None:
         """End the job; results that were delivered can still be read."""
         if self._over:
             return
         self._over = True
         self.error = error
+        self.outcome = outcome if error is None else "failed"
         self._inputs.clear()
         self._taken.clear()
         self._backlog = 0

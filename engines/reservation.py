@@ -1,0 +1,70 @@
+"""Which new jobs a seat may take: of several seats, one is kept free for live work."""
+
+from collections.abc import Collection
+
+from engines.base import Recipe
+from engines.jobs import Jobs, Seat
+from engines.load import LIVE_SECONDS
+from engines.tickets import URGENCY, Ticket
+
+
+class Reservation:
+    """While a lane sees live jobs, REST and BACKGROUND jobs never hold all of its seats, and do
+    not take the last free one unless they are overdue: live work alone could keep the others busy
+    forever. A lane of one seat reserves nothing, nor does one without live jobs."""
+
+    def __init__(self, recipe: Recipe, jobs: Jobs) -> None:
+        self._recipe = recipe
+        self._jobs = jobs
+        self._live_until = float("-inf")
+
+    def saw_live(self, now: float) -> None:
+        """There is a live job in the lane."""
+        self._live_until = now + LIVE_SECONDS
+
+    def newcomers(self, seat: Seat, now: float) -> Collection[Ticket]:
+        """Those of the jobs without a seat that this one may take."""
+        homeless = self._jobs.homeless.values()
+        if not self._holds(now):
+            return homeless
+        if self._all_but_this_work_in_background(seat):
+            return [ticket for ticket in homeless if ticket.kind.live]
+        if self._another_is_free(seat):
+            return homeless
+        return [t for t in homeless if t.kind.live or _due(t) <= now]
+
+    def worth_a_seat(self, now: float) -> bool:
+        """Whether a job waits that could take a seat if one came free now."""
+        seats = sum(bool(seat.background) for seat in self._jobs.seats)
+        background = not self._holds(now) or seats < self._recipe.workers - 1
+        return any(
+            t.kind.live or (background and (not self._holds(now) or _due(t) <= now))
+            for t in self._jobs.homeless.values()
+        )
+
+    def next_change(self, now: float) -> float | None:
+        """When time alone may let a job board that may not now; None: no job waits for that."""
+        if not self._holds(now):
+            return None
+        held = [t for t in self._jobs.homeless.values() if not t.kind.live]
+        dues = (_due(ticket) for ticket in held)
+        return min((due for due in dues if due > now), default=self._live_until) if held else None
+
+    def _holds(self, now: float) -> bool:
+        return self._recipe.workers > 1 and now < self._live_until
+
+    def _all_but_this_work_in_background(self, seat: Seat) -> bool:
+        others = sum(bool(each.background) for each in self._jobs.seats if each is not seat)
+        return others >= self._recipe.workers - 1
+
+    def _another_is_free(self, seat: Seat) -> bool:
+        if len(self._jobs.seats) < self._recipe.workers:
+            return True
+        slots = self._recipe.slots
+        return any(
+            each.alive and each.has_room(slots) for each in self._jobs.seats if each is not seat
+        )
+
+
+def _due(ticket: Ticket) -> float:
+    return ticket.waiting_since + URGENCY[ticket.kind]
