@@ -38,6 +38,7 @@ from realtime.events import (
     SessionUpdate,
     not_supported,
 )
+from realtime.logprobs import logprobs_of
 from realtime.settings import (
     Settings,
     SettingsError,
@@ -342,14 +343,15 @@ class RealtimeProtocol:
             self.contradictions += 1
         item.transcript = transcript
         samples = frame.end - frame.start if frame.end else item.samples
-        completed = self._event(
-            f"{_TRANSCRIPTION}.completed",
-            item_id=item.id,
-            content_index=0,
-            transcript=transcript,
-            usage={"type": "duration", "seconds": round(max(0, samples) / SAMPLE_RATE, 1)},
-        )
-        return [*rest, completed]
+        fields: dict[str, Any] = {
+            "transcript": transcript,
+            "usage": {"type": "duration", "seconds": round(max(0, samples) / SAMPLE_RATE, 1)},
+        }
+        logprobs = logprobs_of(frame.words) if self._settings.logprobs else None
+        if logprobs is not None:
+            fields["logprobs"] = logprobs
+        place = {"item_id": item.id, "content_index": 0}
+        return [*rest, self._event(f"{_TRANSCRIPTION}.completed", **place, **fields)]
 
     def _delta(self, item: _Item, text: str) -> list[Action]:
         text = text if item.deltas else text.lstrip()

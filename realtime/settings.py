@@ -21,7 +21,8 @@ SEMANTIC_SILENCE_MS: Mapping[str, int] = {"low": 1200, "medium": 700, "auto": 70
 """Silence that ends a turn under semantic_vad, by eagerness."""
 EAGERNESS = ("low", "medium", "high", "auto")
 DELAYS = ("minimal", "low", "medium", "high", "xhigh")
-INCLUDABLE = ("item.input_audio_transcription.logprobs",)
+LOGPROBS = "item.input_audio_transcription.logprobs"
+INCLUDABLE = (LOGPROBS,)
 NOISE_REDUCTIONS = ("near_field", "far_field")
 TURN_DETECTIONS = ("server_vad", "semantic_vad")
 
@@ -100,6 +101,11 @@ class Settings:
         """The model in effect, as the client named it."""
         return self.transcription.model or self.default_model
 
+    @property
+    def logprobs(self) -> bool:
+        """Whether transcripts come with the log-probabilities of their words."""
+        return LOGPROBS in (self.include or ())
+
 
 @dataclass(frozen=True, slots=True)
 class Merged:
@@ -166,7 +172,12 @@ def turn_settings(settings: Settings) -> Mapping[str, Any]:
 def transcription_settings(settings: Settings) -> Mapping[str, Any]:
     """What the transcription node is configured with."""
     hints = settings.transcription
-    return {"model": settings.model, "language": hints.language, "prompt": hints.prompt or ""}
+    return {
+        "model": settings.model,
+        "language": hints.language,
+        "prompt": hints.prompt or "",
+        "word_times": settings.logprobs,
+    }
 
 
 _T = TypeVar("_T")

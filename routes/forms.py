@@ -28,6 +28,11 @@ class AudioForm(BaseModel):
     temperature: float = Field(default=0.0, ge=0, le=1)
     response_format: ResponseFormat = "json"
 
+    @property
+    def word_times(self) -> bool:
+        """Whether the response may show, or be cut by, the times of words."""
+        return self.response_format in ("verbose_json", "srt", "vtt")
+
     @classmethod
     def from_fields(cls, fields: dict[str, list[str]]) -> Self:
         """The form in the fields of a body; of a field that came twice the last counts.
@@ -55,7 +60,11 @@ class TranslationForm(AudioForm):
     @property
     def options(self) -> RecognitionOptions:
         return RecognitionOptions(
-            prompt=self.prompt, temperature=self.temperature, task="translate", partials=False
+            prompt=self.prompt,
+            temperature=self.temperature,
+            task="translate",
+            partials=False,
+            word_times=self.word_times,
         )
 
 
@@ -96,10 +105,15 @@ class TranscriptionForm(AudioForm):
         return value
 
     @property
+    def word_times(self) -> bool:
+        return super().word_times or "word" in self.timestamp_granularities
+
+    @property
     def options(self) -> RecognitionOptions:
         return RecognitionOptions(
             language=self.language,
             prompt=self.prompt,
             temperature=self.temperature,
             partials=False,
+            word_times=self.word_times,
         )

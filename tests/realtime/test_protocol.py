@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from collections.abc import Callable
 from itertools import count, pairwise
 from typing import Any
@@ -34,18 +35,21 @@ from pipelines.frames import (
     Error,
     Frame,
     Metrics,
+    Pause,
     SpeechStarted,
     SpeechStopped,
     Transcript,
+    Word,
 )
 from realtime.actions import Action, Close, Push, Send
 from realtime.events import BadEvent, ClientEvent, binary_event, parse
 from realtime.protocol import MAX_ITEMS, ProtocolSettings, RealtimeProtocol
-from realtime.settings import Settings
+from realtime.settings import LOGPROBS, Settings
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 VENDOR = "antiphon.transcription.tentative"
+NO_HINTS = {"model": "built-in", "language": None, "prompt": "", "word_times": False}
 
 
 def check_model(model: str, language: str | None) -> None:
@@ -179,7 +183,7 @@ class TestSession:
         vad = {"mode": "server", "threshold": 0.5, "prefix_padding": 0.3, "silence": 0.5}
         assert socket.pushed() == [
             Configure("vad", vad),
-            Configure("transcribe", {"model": "built-in", "language": None, "prompt": ""}),
+            Configure("transcribe", NO_HINTS),
         ]
 
     def test_an_update_is_answered_with_the_whole_session(self) -> None:
@@ -201,12 +205,13 @@ class TestSession:
         assert socket.pushed() == []
         socket.update(transcription={"model": "whisper-1", "language": "en", "prompt": "Names"})
         assert socket.pushed() == [
-            Configure("transcribe", {"model": "whisper-1", "language": "en", "prompt": "Names"})
+            Configure(
+                "transcribe",
+                {**NO_HINTS, "model": "whisper-1", "language": "en", "prompt": "Names"},
+            )
         ]
         socket.update(transcription=None)
-        assert socket.pushed() == [
-            Configure("transcribe", {"model": "built-in", "language": None, "prompt": ""})
-        ]
+        assert socket.pushed() == [Configure("transcribe", NO_HINTS)]
 
     def test_semantic_vad_is_accepted(self) -> None:
         socket = Socket()
@@ -555,7 +560,55 @@ class TestTurns:
 
     def test_other_frames_mean_nothing_to_a_client(self) -> None:
         frames = (Metrics({"x": 1.0}), Document("minutes", {}), End(), Configure("vad"))
-        assert Socket().frame(*frames, Commit()) == []
+        pauses = (Pause("a", 16_000), Pause("a", 17_000, resumed=True))
+        assert Socket().frame(*frames, *pauses, Commit()) == []
+
+
+def with_words(item: str, *words: tuple[str, float | None]) -> Transcript:
+    text = " ".join(word for word, _ in words)
+    heard = tuple(Word(word, n, n + 1, p) for n, (word, p) in enumerate(words))
+    return Transcript(item, text, "final", words=heard)
+
+
+class TestLogprobs:
+    def asked(self, include: list[str] | None) -> Socket:
+        socket = Socket()
+        socket.pushed()
+        socket.say("session.update", session={"type": "transcription", "include": include})
+        return socket
+
+    def completed(self, socket: Socket, frame: Transcript) -> dict[str, Any]:
+        event = socket.frame(Commit(frame.item), frame)[-1]
+        assert event["type"] == f"{TRANSCRIPTION}.completed"
+        return event
+
+    def test_asking_for_them_asks_the_engine_for_exact_words(self) -> None:
+        socket = self.asked([LOGPROBS])
+        assert socket.pushed() == [Configure("transcribe", {**NO_HINTS, "word_times": True})]
+        assert socket.events[-1]["session"]["include"] == [LOGPROBS]
+        socket.say("session.update", session={"type": "transcription", "include": None})
+        assert socket.pushed() == [Configure("transcribe", NO_HINTS)]
+
+    def test_they_are_of_the_words_with_their_spaces_and_add_up_to_the_transcript(self) -> None:
+        socket = self.asked([LOGPROBS])
+        event = self.completed(socket, with_words("a", ("Grüß", 1.0), ("Gott,", 0.5), ("Nina", 0)))
+        entries = event["logprobs"]
+        assert [entry["token"] for entry in entries] == ["Grüß", " Gott,", " Nina"]
+        assert "".join(entry["token"] for entry in entries) == event["transcript"]
+        assert bytes(entries[0]["bytes"]).decode() == "Grüß"
+        assert [e["logprob"] for e in entries[:2]] == [0.0, pytest.approx(math.log(0.5))]
+        assert -math.inf < entries[2]["logprob"] < -100
+        assert json.loads(orjson.dumps(event)) == event
+
+    def test_nobody_gets_them_who_did_not_ask(self) -> None:
+        event = self.completed(self.asked(None), with_words("a", ("hello", 0.5)))
+        assert "logprobs" not in event
+
+    def test_words_without_probabilities_have_none(self) -> None:
+        socket = self.asked([LOGPROBS])
+        frame = with_words("a", ("hello", 0.5), ("there", None))
+        assert "logprobs" not in self.completed(socket, frame)
+        assert self.completed(socket, final("b", ""))["logprobs"] == []
 
 
 class TestItems:

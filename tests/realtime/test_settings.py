@@ -203,6 +203,7 @@ class TestTranscription:
             "model": "whisper-1",
             "language": "de",
             "prompt": "Fachwörter",
+            "word_times": False,
         }
 
     def test_null_goes_back_to_the_default_model_without_hints(self) -> None:
@@ -213,6 +214,7 @@ class TestTranscription:
             "model": "built-in",
             "language": None,
             "prompt": "",
+            "word_times": False,
         }
 
     def test_null_fields_and_an_empty_language_are_cleared(self) -> None:
@@ -387,6 +389,10 @@ def test_include_is_kept_echoed_and_cleared() -> None:
     settings = merge(DEFAULT, {"type": "transcription", "include": logprobs}).settings
     assert echo(settings, "s", 1)["include"] == logprobs
     source_echo(settings)
+    assert settings.logprobs
+    assert transcription_settings(settings)["word_times"]
+    none = merge(settings, {"type": "transcription", "include": []}).settings
+    assert not transcription_settings(none)["word_times"]
     assert merge(settings, {"type": "transcription", "include": None}).settings == DEFAULT
     with pytest.raises(SettingsError) as caught:
         merge(DEFAULT, {"type": "transcription", "include": [*logprobs, "everything"]})

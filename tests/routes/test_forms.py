@@ -78,6 +78,27 @@ def test_a_wrong_format_is_the_only_complaint_about_timestamps() -> None:
     assert found.param == "response_format"
 
 
+@pytest.mark.parametrize(
+    ("fields", "exact"),
+    [
+        ({}, False),
+        ({"response_format": ["text"]}, False),
+        ({"response_format": ["verbose_json"]}, True),
+        ({"response_format": ["srt"]}, True),
+        ({"response_format": ["vtt"]}, True),
+        ({"stream": ["true"], "timestamp_granularities": ["segment"]}, False),
+        ({"stream": ["true"], "timestamp_granularities": ["segment", "word"]}, True),
+    ],
+)
+def test_exact_times_of_words_are_asked_for_where_they_may_be_shown(
+    fields: dict[str, list[str]], exact: bool
+) -> None:
+    fields = {"model": ["m"], **fields}
+    assert TranscriptionForm.from_fields(fields).options.word_times is exact
+    if "stream" not in fields:
+        assert TranslationForm.from_fields(fields).options.word_times is exact
+
+
 def test_a_translation_asks_the_engine_to_translate() -> None:
     options = TranslationForm.from_fields({"model": ["m"], "prompt": ["p"]}).options
     assert (options.task, options.language, options.prompt) == ("translate", None, "p")

@@ -257,8 +257,8 @@ async def test_a_pause_is_over_when_turn_detection_is_turned_off() -> None:
         last = vad.of(Pause)[-1]
         assert not last.resumed
         await vad.say(Configure("vad", {"mode": "manual"}))
-        over = vad.frames[-1]
-        assert over == Pause("item1", over.at, resumed=True)
+        over = vad.of(Pause)[-1]
+        assert vad.frames[-1] == over == Pause("item1", over.at, resumed=True)
         assert vad.of(Audio)[-1].end == over.at > last.at
         await vad.hear(silence(1))
         await vad.say(Configure("vad", {"mode": "server"}))
