@@ -6,6 +6,7 @@ because audio that ends inside a word is the most common cause of a wrong one.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from engines.recognition import Word
 
@@ -39,15 +40,54 @@ class LocalAgreement:
 
     def beyond(self, words: Sequence[Word]) -> Sequence[Word]:
         """The words of a hypothesis after those that have settled; settles none."""
-        count = len(self._settled)
-        if all(
-            normalised(mine.text) == normalised(theirs.text)
+        return after(self._settled, words)
+
+    def repeats(self, words: Sequence[Word]) -> bool:
+        """Whether a hypothesis of complete speech says again what was heard of it before.
+
+        That is all words that have settled, or, if none have, the newest hypothesis, whose last
+        word may have been cut.
+        """
+        known = self._settled or self._rest
+        if _says(known, words):
+            return bool(known)
+        return not self._settled and len(known) > 1 and _says(known[:-1], words)
+
+    def settle(self, words: Sequence[Word]) -> None:
+        """Settle all words of a hypothesis that nothing needs to confirm."""
+        self._settled += self.beyond(words)
+        self._rest = ()
+
+    def retime(self, words: Sequence[Word]) -> bool:
+        """Give the settled words the times of a hypothesis that says them; false if it does not."""
+        if not _says(self._settled, words):
+            return False
+        self._settled = [
+            replace(mine, start=theirs.start, end=theirs.end, probability=theirs.probability)
             for mine, theirs in zip(self._settled, words, strict=False)
-        ):
-            return words[count:]
-        # It says something else where words have settled: go on by time instead.
-        end = self._settled[-1].end
-        return [word for word in words if word.start >= end - SLACK]
+        ]
+        return True
+
+    def release(self, count: int) -> tuple[Word, ...]:
+        """Give away the first settled words: the hypotheses to come begin after them."""
+        released = tuple(self._settled[:count])
+        del self._settled[:count]
+        return released
+
+
+def after(known: Sequence[Word], words: Sequence[Word]) -> Sequence[Word]:
+    """The words of a hypothesis after those that are known."""
+    if _says(known[: len(words)], words):
+        return words[len(known) :]
+    # It says something else where words are known: go on by time instead.
+    return [word for word in words if word.start >= known[-1].end - SLACK]
+
+
+def _says(known: Sequence[Word], words: Sequence[Word]) -> bool:
+    return len(known) <= len(words) and all(
+        normalised(mine.text) == normalised(theirs.text)
+        for mine, theirs in zip(known, words, strict=False)
+    )
 
 
 def normalised(word: str) -> str:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.agreement import LocalAgreement, normalised
+from engines.agreement import LocalAgreement, after, normalised
 from engines.recognition import Word
 
 
@@ -82,6 +82,61 @@ def test_an_empty_or_shorter_hypothesis_takes_nothing_back() -> None:
     for text in ("", "a", "a b c"):
         assert agreement.hear(words(text)) == ()
     assert settled(agreement) == "a b c"
+
+
+def test_complete_speech_repeats_what_was_heard_but_for_a_cut_last_word() -> None:
+    agreement = LocalAgreement()
+    assert not agreement.repeats(words("yes"))
+    agreement.hear(words("the cat sa"))
+    assert agreement.repeats(words("The cat sat."))
+    assert not agreement.repeats(words("a cat sat"))
+    assert not agreement.repeats(words("the"))
+    assert agreement.settled == ()
+
+
+def test_one_word_repeats_only_itself() -> None:
+    agreement = LocalAgreement()
+    agreement.hear(words("yes"))
+    assert agreement.repeats(words("Yes."))
+    assert not agreement.repeats(words("no"))
+
+
+def test_complete_speech_repeats_what_has_settled_whatever_follows() -> None:
+    agreement = LocalAgreement()
+    agreement.hear(words("one two three"))
+    agreement.hear(words("one two three"))
+    assert agreement.repeats(words("one two tree house"))
+    assert not agreement.repeats(words("one too three"))
+    agreement.settle(words("one two tree house"))
+    assert settled(agreement) == "one two tree house"
+
+
+def test_settled_words_take_better_times_only_from_a_hypothesis_that_says_them() -> None:
+    agreement = LocalAgreement()
+    agreement.settle(words("one two"))
+    assert not agreement.retime(words("one too three", 7))
+    assert not agreement.retime(words("one", 7))
+    assert agreement.settled == words("one two")
+    assert agreement.retime(words("One two three", 7))
+    assert agreement.settled == words("one two", 7)
+
+
+def test_released_words_are_not_expected_again() -> None:
+    agreement = LocalAgreement()
+    agreement.settle(words("one two three"))
+    assert texts(agreement.release(2)) == "one two"
+    assert settled(agreement) == "three"
+    assert texts(agreement.hear(words("three four five", 1))) == "four five"
+    agreement.hear(words("three four five", 1))
+    assert settled(agreement) == "three four"
+
+
+def test_words_after_known_ones_are_found_by_text_or_else_by_time() -> None:
+    known = words("one two")
+    assert texts(tuple(after(known, words("one two three")))) == "three"
+    assert texts(tuple(after(known, words("one")))) == ""
+    assert texts(tuple(after(known, words("own too three")))) == "three"
+    assert texts(tuple(after((), words("one")))) == "one"
 
 
 hypotheses = st.lists(st.lists(st.sampled_from("abc"), max_size=8).map(" ".join), max_size=12)
