@@ -3,8 +3,8 @@
 import asyncio
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +12,17 @@ import pytest
 from voice import WHISPER_NANO, Samples, say, silence, word_errors
 
 from engines import silero
-from engines.base import InvalidInput, JobClass, ModelNotFound
+from engines.base import Capabilities, InvalidInput, JobClass, ModelNotFound
 from engines.catalogue import Catalogue, ModelRecord
 from engines.devices import Device
 from engines.models import ModelStore
-from engines.recognition import SAMPLE_RATE, RecognitionOptions
+from engines.recognisers import WINDOWED_AT_ONCE
+from engines.recognition import SAMPLE_RATE, Hypothesis, Recogniser, RecognitionOptions, Word
 from engines.scheduler import Lane, Scheduler
 from engines.tickets import Ticket
 from pipelines.frames import Transcript
 from pipelines.loader import CAPTIONS, load_plan
-from pipelines.recordings import Recording
+from pipelines.recordings import UNREAD_SECONDS, Recording
 
 SENTENCES = ("Who is responsible for the new website?", "I have a question for Nina.")
 OPTIONS = RecognitionOptions(partials=False)
@@ -59,6 +60,53 @@ class Source:
             raise self.error
 
 
+class Held:
+    """A recognition that answers with its number when the test says so."""
+
+    def __init__(self, number: int, options: RecognitionOptions, kind: JobClass | None) -> None:
+        self.number, self.options, self.kind = number, options, kind
+        self.backlog = 0
+        self.answer = asyncio.Event()
+
+    def push(self, samples: Samples) -> None:
+        self.backlog += len(samples)
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
+    def cancel(self) -> None:
+        self.backlog = 0
+
+    async def __aiter__(self) -> AsyncIterator[Hypothesis]:
+        await self.answer.wait()
+        yield Hypothesis((Word(str(self.number), 0, 1),), final=True)
+
+
+class Patient:
+    """A model of `Held` recognitions."""
+
+    name = "patient"
+    capabilities = Capabilities()
+
+    def __init__(self) -> None:
+        self.opened: list[Held] = []
+
+    async def recogniser(self, name: str) -> Recogniser:
+        return self
+
+    def open(
+        self, options: RecognitionOptions, *, owner: str, kind: JobClass | None = None
+    ) -> Held:
+        self.opened.append(Held(len(self.opened) + 1, options, kind))
+        return self.opened[-1]
+
+
 @dataclass
 class Desk:
     """The pipeline of the REST routes, over real engines."""
@@ -93,6 +141,34 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     await scheduler.close()
 
 
+@asynccontextmanager
+async def reading(
+    desk: Desk, model: Patient, audio: AsyncIterator[Samples]
+) -> AsyncIterator[AsyncGenerator[Transcript, None]]:
+    """A background recording whose model is the test's."""
+    recording = replace(desk.recording, models=model)
+    finals = recording.transcribe(audio, "patient", OPTIONS, owner="a", kind=JobClass.BACKGROUND)
+    async with aclosing(finals):
+        yield finals
+
+
+async def taken_at_last(source: Source, least: float) -> float:
+    """Seconds taken of the source when no more is, which are at least so many."""
+    before = -1.0
+    while source.taken < least or source.taken != before:
+        before = source.taken
+        await asyncio.sleep(0.5)
+    return source.taken
+
+
+async def most_opened(model: Patient) -> int:
+    """How many utterances the model is given while it answers none."""
+    while len(model.opened) < WINDOWED_AT_ONCE:  # noqa: ASYNC110 - the node has no event for it
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    return len(model.opened)
+
+
 @pytest.mark.one_loop
 async def test_every_sentence_is_written_in_order_with_its_place(desk: Desk) -> None:
     transcripts = await desk.write(Source(talk(2)))
@@ -123,14 +199,35 @@ async def test_a_recording_without_speech_has_no_transcripts(desk: Desk, audio: 
 
 @pytest.mark.one_loop
 async def test_the_recording_is_read_no_faster_than_the_engines_take_it(desk: Desk) -> None:
-    source = Source(talk(40), seconds=1.0)
-    async with asyncio.timeout(20), source.open() as audio:
-        transcripts = desk.recording.transcribe(audio, "nano", OPTIONS, owner="a")
-        async with aclosing(transcripts):
-            transcript = await anext(transcripts)
-            ahead = source.taken - transcript.end / SAMPLE_RATE
-    assert ahead < 30
-    assert source.taken < len(source.audio) / SAMPLE_RATE / 2
+    source = Source(talk(60), seconds=1.0)
+    model = Patient()
+    async with asyncio.timeout(20), source.open() as audio, reading(desk, model, audio) as finals:
+        first = asyncio.ensure_future(anext(finals))
+        assert await most_opened(model) == WINDOWED_AT_ONCE
+        taken = await taken_at_last(source, UNREAD_SECONDS)
+        assert taken < 2 * UNREAD_SECONDS < len(source.audio) / SAMPLE_RATE
+        for recognition in model.opened:
+            recognition.answer.set()
+        assert (await first).text == "1"
+        assert await taken_at_last(source, taken + 1) < taken + UNREAD_SECONDS
+
+
+@pytest.mark.one_loop
+async def test_several_utterances_are_with_the_engine_at_once_and_come_out_in_order(
+    desk: Desk,
+) -> None:
+    model = Patient()
+    source = Source(talk(10), seconds=1.0)
+    async with asyncio.timeout(20), source.open() as audio, reading(desk, model, audio) as finals:
+        first = asyncio.ensure_future(anext(finals))
+        assert await most_opened(model) == WINDOWED_AT_ONCE
+        for recognition in reversed(model.opened.copy()):
+            recognition.answer.set()
+            await asyncio.sleep(0.01)
+        written = [await first, *[await anext(finals) for _ in range(WINDOWED_AT_ONCE - 1)]]
+        assert [t.text for t in written] == [str(n + 1) for n in range(WINDOWED_AT_ONCE)]
+        assert {each.kind for each in model.opened} == {JobClass.BACKGROUND}
+        assert not any(each.options.partials for each in model.opened)
 
 
 @pytest.mark.one_loop
