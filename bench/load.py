@@ -12,9 +12,10 @@ import base64
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
@@ -70,10 +71,10 @@ async def run(plan: Plan) -> None:
         await asyncio.sleep(plan.warm)
         cpu = time.process_time()
         tally.counting = True
-        _tell(event="started")
+        tell(event="started")
         await asyncio.sleep(plan.seconds)
         tally.counting = False
-        _tell(event="finished", cpu_seconds=time.process_time() - cpu, **_summary(tally, plan))
+        tell(event="finished", cpu_seconds=time.process_time() - cpu, **_summary(tally, plan))
         await asyncio.sleep(TAIL_SECONDS)
         tally.over = True
         await asyncio.wait(writers)
@@ -83,26 +84,32 @@ async def run(plan: Plan) -> None:
 
 
 async def _open(plan: Plan, doors: asyncio.Semaphore) -> ClientConnection:
-    """A session that is set up: 24 kHz PCM, the plan's model, the server's VAD."""
+    async with doors:
+        return await open_session(plan.url, {"model": plan.model})
+
+
+async def open_session(
+    url: str, transcription: dict[str, str], extensions: str = ""
+) -> ClientConnection:
+    """A session that is set up: 24 kHz PCM, the server's VAD. Raises `LoadError`."""
     sound = {
         "format": {"type": "audio/pcm", "rate": RATE},
-        "transcription": {"model": plan.model},
+        "transcription": transcription,
         "turn_detection": {"type": "server_vad"},
     }
     session = {"type": "transcription", "audio": {"input": sound}}
-    async with doors:
-        socket = await connect(
-            f"{plan.url}/v1/realtime?intent=transcription",
-            compression=None,
-            max_queue=256,
-            ping_interval=None,
-            proxy=None,
-        )
-        await socket.send(json.dumps({"type": "session.update", "session": session}))
-        async with asyncio.timeout(30):
-            while (event := json.loads(await socket.recv()))["type"] != "session.updated":
-                if event["type"] == "error":
-                    raise LoadError(event["error"]["message"])
+    socket = await connect(
+        f"{url}/v1/realtime?intent=transcription&extensions={extensions}",
+        compression=None,
+        max_queue=256,
+        ping_interval=None,
+        proxy=None,
+    )
+    await socket.send(json.dumps({"type": "session.update", "session": session}))
+    async with asyncio.timeout(30):
+        while (event := json.loads(await socket.recv()))["type"] != "session.updated":
+            if event["type"] == "error":
+                raise LoadError(event["error"]["message"])
     return socket
 
 
@@ -157,7 +164,8 @@ def encode(pcm: bytes, append_ms: int) -> list[bytes]:
     return events
 
 
-def _tell(**event: object) -> None:
+def tell(**event: object) -> None:
+    """A line on stdout for whoever started this process."""
     print(json.dumps(event), flush=True)
 
 
@@ -173,14 +181,22 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(plan: Plan) -> None:
-    """On uvloop where it exists: the generator must not be what is slow."""
-    if sys.platform == "win32":
-        asyncio.run(run(plan))
-        return
-    import uvloop
+def run_loop(work: Coroutine[Any, Any, None]) -> int:
+    """Run it on uvloop where that exists: the generator must not be what is slow. The exit code;
+    what went wrong is told on stdout."""
+    failure = ""
+    try:
+        if sys.platform == "win32":
+            asyncio.run(work)
+        else:
+            import uvloop
 
-    uvloop.run(run(plan))
+            uvloop.run(work)
+    except* (LoadError, OSError, TimeoutError, WebSocketException) as failures:
+        failure = "; ".join(str(error) or repr(error) for error in failures.exceptions)
+    if failure:
+        tell(event="failed", message=failure)
+    return int(bool(failure))
 
 
 def main() -> int:
@@ -194,14 +210,7 @@ def main() -> int:
         warm=given.warm,
         seconds=given.seconds,
     )
-    failure = ""
-    try:
-        _run(plan)
-    except* (LoadError, OSError, TimeoutError, WebSocketException) as failures:
-        failure = "; ".join(str(error) or repr(error) for error in failures.exceptions)
-    if failure:
-        _tell(event="failed", message=failure)
-    return int(bool(failure))
+    return run_loop(run(plan))
 
 
 if __name__ == "__main__":

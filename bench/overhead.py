@@ -7,10 +7,9 @@ protocol, resampling, voice activity detection and the pipeline. `python bench/o
 import argparse
 import json
 import math
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from bench.running import (  # noqa: E402
     BenchError,
+    Child,
     Scrape,
     Server,
-    lines,
+    grown,
     machine,
     quantile,
-    start,
-    stop,
+    table_row,
 )
 
 CONFIGURATION = """\
@@ -111,26 +110,18 @@ class Result:
 
 def measure(server: Server, audio: Path, point: Point, seconds: float) -> Result:
     """Stream at this point and read the server's counters at both ends of the window."""
-    command = [sys.executable, str(ROOT / "bench" / "load.py")]
+    command = [str(ROOT / "bench" / "load.py")]
     command += ["--url", server.url.replace("http", "ws"), "--audio", str(audio)]
     command += ["--model", "null", "--sessions", str(point.sessions)]
     command += ["--append-ms", str(point.append_ms)]
     command += ["--warm", str(WARM_SECONDS), "--seconds", str(seconds)]
-    load = start(command, stdout=subprocess.PIPE)
-    try:
-        assert load.stdout is not None
-        told = _events(lines(load.stdout))
-        _expect(told, "started")
+    with Child(*command) as load:
+        load.expect("started")
         before = server.scrape()
         cpu = server.cpu_seconds()
-        load_report = _expect(told, "finished")
+        load_report = load.expect("finished")
         cpu = server.cpu_seconds() - cpu
         after = server.scrape()
-        load.wait(60)
-    finally:
-        stop(load)
-        assert load.stdout is not None
-        load.stdout.close()
     return _result(point, cpu, (before, after), load_report, seconds)
 
 
@@ -144,9 +135,9 @@ def _result(
     before, after = scrapes
     lag = "antiphon_loop_lag_seconds"
     p99 = quantile(before.buckets(lag), after.buckets(lag), 0.99)
-    samples = _grown(scrapes, f"{lag}_count")
-    closed = _grown(scrapes, "antiphon_vad_gate_windows_total", result="closed") or 0.0
-    windows = _grown(scrapes, "antiphon_vad_gate_windows_total")
+    samples = grown(scrapes, f"{lag}_count")
+    closed = grown(scrapes, "antiphon_vad_gate_windows_total", result="closed") or 0.0
+    windows = grown(scrapes, "antiphon_vad_gate_windows_total")
     return Result(
         point=point,
         audio_seconds=load["audio_seconds"],
@@ -160,23 +151,6 @@ def _result(
         generator_cpu=load["cpu_seconds"] / seconds,
         errors=tuple(load["errors"]),
     )
-
-
-def _grown(scrapes: tuple[Scrape, Scrape], name: str, **labels: str) -> float | None:
-    before, after = (scrape.value(name, **labels) for scrape in scrapes)
-    return None if after is None else after - (before or 0.0)
-
-
-def _events(told: Iterator[bytes]) -> Iterator[dict[str, Any]]:
-    for line in told:
-        yield json.loads(line)
-
-
-def _expect(told: Iterator[dict[str, Any]], kind: str) -> dict[str, Any]:
-    event = next(told, {"event": "failed", "message": "it ended without a word"})
-    if event["event"] != kind:
-        raise BenchError(f"The load generator failed: {event.get('message')}")
-    return event
 
 
 def speech() -> tuple[bytes, str]:
@@ -245,9 +219,7 @@ def row(result: Result) -> tuple[str, ...]:
 
 
 def show(cells: Sequence[str]) -> None:
-    """A line in columns as wide as their headings, which can be pasted into Markdown."""
-    padded = (cell.rjust(len(head)) for cell, head in zip(cells, HEADINGS, strict=True))
-    print(f"| {' | '.join(padded)} |", flush=True)
+    print(table_row(cells, HEADINGS), flush=True)
 
 
 def run(points: Sequence[Point], seconds: float) -> list[Result]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import json
 import math
 import os
 import platform
@@ -12,9 +13,9 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
@@ -104,6 +105,11 @@ class Server:
         self._check()
         return tree_cpu_seconds(self._watched)
 
+    def rss_mib(self) -> float:
+        """Resident memory of all processes of the server."""
+        self._check()
+        return tree_rss_mib(self._watched)
+
     def scrape(self) -> Scrape:
         self._check()
         try:
@@ -145,6 +151,15 @@ def tree_cpu_seconds(process: psutil.Process) -> float:
             total += times.user + times.system
             total += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
     return total
+
+
+def tree_rss_mib(process: psutil.Process) -> float:
+    """Resident memory of a process and its descendants."""
+    total = 0
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += one.memory_info().rss
+    return total / 2**20
 
 
 def start(command: list[str], **more: Any) -> "subprocess.Popen[bytes]":
@@ -224,6 +239,40 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def lines(stream: IO[bytes]) -> Any:
-    """A child's stdout, line by line as it comes."""
-    return iter(stream.readline, b"")
+class Child:
+    """A load generator or another program that tells JSON lines; ended with this context."""
+
+    def __init__(self, *command: str) -> None:
+        self._process = start([sys.executable, *command], stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        self._stdout = self._process.stdout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if not any(failure):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(60)
+        stop(self._process)
+        self._stdout.close()
+
+    def expect(self, kind: str) -> dict[str, Any]:
+        """Its next line, an event of this kind. Raises `BenchError` for any other."""
+        line = self._stdout.readline() or b'{"event": "failed", "message": "it ended early"}'
+        event: dict[str, Any] = json.loads(line)
+        if event["event"] != kind:
+            raise BenchError(f"The load generator failed: {event.get('message')}")
+        return event
+
+
+def grown(scrapes: tuple[Scrape, Scrape], name: str, **labels: str) -> float | None:
+    """By how much a counter grew between two readings; None where the server has none."""
+    before, after = (scrape.value(name, **labels) for scrape in scrapes)
+    return None if after is None else after - (before or 0.0)
+
+
+def table_row(cells: Sequence[str], headings: Sequence[str]) -> str:
+    """A line in columns as wide as their headings, which can be pasted into Markdown."""
+    padded = (cell.rjust(len(head)) for cell, head in zip(cells, headings, strict=True))
+    return f"| {' | '.join(padded)} |"
