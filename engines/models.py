@@ -9,7 +9,7 @@ from engines import null, pocketsphinx, whisper
 from engines.base import Capabilities, EngineError
 from engines.catalogue import Catalogue, ModelRecord
 from engines.recognition import Recogniser, RecognitionOptions
-from engines.scheduler import Scheduler
+from engines.scheduler import Lane, Scheduler
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class ModelStore:
         self.catalogue = catalogue
         self._scheduler = scheduler
         self._loads: dict[str, asyncio.Task[Recogniser]] = {}
+        self._lanes: dict[str, Lane] = {}
         self._capabilities = {r.name: _capabilities(r) for r in catalogue.records()}
 
     def capabilities(self, record: ModelRecord) -> Capabilities:
@@ -48,6 +49,12 @@ class ModelStore:
         """Raise `ModelNotFound` or `Unsupported` without loading anything."""
         record = self.catalogue.resolve(name)
         ENGINES[record.engine].check(record, options)
+
+    def admit(self, name: str) -> None:
+        """Raise `Busy` when a loaded model could not keep up with one more live session."""
+        lane = self._lanes.get(self.catalogue.resolve(name).name)
+        if lane is not None:
+            lane.admit()
 
     async def recogniser(self, name: str) -> Recogniser:
         """The model, loaded. A load that failed is tried again by the next who asks."""
@@ -79,6 +86,7 @@ class ModelStore:
         except (EngineError, asyncio.CancelledError):
             await self._scheduler.close(lane)
             raise
+        self._lanes[record.name] = lane
         recogniser: Recogniser = ENGINES[record.engine].recogniser(
             record, self.capabilities(record), lane
         )

@@ -15,7 +15,7 @@ import orjson
 from aiohttp import web
 
 from engines.audio import Decoder
-from engines.base import ModelNotFound
+from engines.base import Busy, ModelNotFound
 from engines.models import ModelStore
 from engines.recognition import RecognitionOptions
 from engines.tickets import Ticket
@@ -144,9 +144,13 @@ class RealtimeEndpoint:
             message = "All sessions of this server are taken. Try again in a moment."
             raise _Refused("too_many_sessions", message, OVERLOAD)
         try:
-            return self._models.catalogue.resolve(model or "default").name
+            name = self._models.catalogue.resolve(model or "default").name
+            self._models.admit(name)
         except ModelNotFound as error:
             raise _Refused("model_not_found", str(error), 4004) from None
+        except Busy as error:
+            raise _Refused("server_overloaded", str(error), OVERLOAD) from None
+        return name
 
     async def _serve(self, socket: web.WebSocketResponse, model: str, tentative: bool) -> None:
         name = _new_id("sess")

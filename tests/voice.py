@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import wave
+from collections.abc import Mapping
 from pathlib import Path
 
 import av
@@ -51,11 +52,17 @@ def recording(name: str) -> Samples:
 
 def spoken_text(name: str) -> str:
     """What is said in a recording."""
-    for line in (RECORDINGS / "transcripts.tsv").read_text().splitlines():
-        columns = line.split("\t")
-        if columns[0] == name:
-            return columns[2]
-    raise KeyError(name)
+    return transcripts()[name]
+
+
+@functools.cache
+def transcripts() -> Mapping[str, str]:
+    """What is said in the recordings that are present, by name."""
+    path = RECORDINGS / "transcripts.tsv"
+    if not path.is_file():
+        return {}
+    rows = (line.split("\t") for line in path.read_text("utf-8").splitlines()[1:])
+    return {columns[0]: columns[2] for columns in rows if (RECORDINGS / columns[0]).is_file()}
 
 
 @functools.cache

@@ -11,14 +11,15 @@ import pytest
 from voice import WHISPER_NANO
 
 from engines import null
-from engines.base import EngineError, ModelNotFound, Recipe, Unsupported
+from engines.base import Busy, EngineError, ModelNotFound, Recipe, Unsupported
 from engines.catalogue import Catalogue, ModelRecord
 from engines.devices import Device
 from engines.models import ModelStore
 from engines.null import Null
-from engines.recognisers import StreamedRecogniser, WindowedRecogniser
+from engines.recognisers import StreamedRecogniser
 from engines.recognition import SAMPLE_RATE, RecognitionOptions
-from engines.scheduler import Scheduler
+from engines.scheduler import Lane, Scheduler
+from engines.whisper_stream import WhisperRecogniser
 
 QUIET = ModelRecord(name="quiet", engine="null", aliases=("hush",))
 CHATTY = ModelRecord(name="chatty", engine="null", options={"words_per_second": 2})
@@ -148,7 +149,7 @@ async def test_closing_stops_what_loads(
 async def test_a_model_of_each_sort_of_engine_recognises(store: ModelStore) -> None:
     chatty, nano = await store.recogniser("chatty"), await store.recogniser("nano")
     assert isinstance(chatty, StreamedRecogniser)
-    assert isinstance(nano, WindowedRecogniser)
+    assert isinstance(nano, WhisperRecogniser)
     for model in (chatty, nano):
         recognition = model.open(RecognitionOptions(partials=False), owner="a")
         recognition.push(np.zeros(SAMPLE_RATE, np.float32))
@@ -156,6 +157,21 @@ async def test_a_model_of_each_sort_of_engine_recognises(store: ModelStore) -> N
         heard = [hypothesis async for hypothesis in recognition]
         assert [hypothesis.final for hypothesis in heard] == [True]
         assert heard[0].text == ("word word" if model is chatty else "")
+
+
+async def test_a_model_whose_lane_is_overloaded_takes_no_more_sessions(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(lane: Lane) -> None:
+        raise Busy(f"{lane.recipe.name} is full")
+
+    monkeypatch.setattr(Lane, "admit", full)
+    store.admit("quiet")  # not loaded: nobody waits for it
+    await store.recogniser("quiet")
+    with pytest.raises(Busy, match="quiet is full"):
+        store.admit("hush")
+    with pytest.raises(ModelNotFound):
+        store.admit("gone")
 
 
 async def test_what_a_model_can_do_is_known_and_checked_without_loading_it(

@@ -94,7 +94,7 @@ def run(engine: Whisper, *asks: Decode) -> list[Outcome]:
 
 
 def hear(engine: Whisper, *asks: Decode) -> list[Decoded]:
-    events = []
+    events: list[Decoded] = []
     for outcome in run(engine, *asks):
         assert outcome.error is None
         events += outcome.events

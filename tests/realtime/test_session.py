@@ -13,6 +13,8 @@ from live import NULL, QUERY, Client, Running, built, connect, pieces, turns
 from voice import Samples, pcm16, say, silence
 
 from engines.audio import encode_alaw, encode_ulaw
+from engines.base import Busy
+from engines.models import ModelStore
 from realtime.app import SERVER
 from routes.metrics import METRICS
 
@@ -354,6 +356,20 @@ async def test_more_sessions_than_allowed_are_refused(tmp_path: Path) -> None:
         async with connect(url) as second:
             assert await second.closed() == 1013
             assert second.of("error")[0]["error"]["code"] == "too_many_sessions"
+
+
+async def test_a_session_that_could_not_be_kept_up_with_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(store: ModelStore, name: str) -> None:
+        raise Busy(f"The model '{name}' is busy.")
+
+    running = await built(tmp_path, NULL)
+    monkeypatch.setattr(ModelStore, "admit", full)
+    async with running.client() as client:
+        assert await client.closed() == 1013
+        (event,) = client.of("error")
+        assert event["error"]["code"] == "server_overloaded"
 
 
 async def test_a_manual_buffer_that_is_full_says_so_once(tmp_path: Path) -> None:
