@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from engines import whisper_stream
-from engines.base import Busy, Capabilities, EngineError, JobClass
+from engines.base import Busy, Capabilities, EngineError, JobClass, Outcome, Recipe, Work
 from engines.decoding import Decode, Decoded
+from engines.devices import Device
 from engines.mel import FRAME
 from engines.recognition import SAMPLE_RATE, Hypothesis, RecognitionOptions, Word
+from engines.scheduler import Scheduler
 from engines.speech import Speech
 from engines.whisper_stream import WhisperRecogniser, WhisperRecognition
 from engines.whisper_windows import LONGEST, StreamSettings
@@ -190,6 +192,7 @@ class Seat:
         if kind in self.refuse:
             raise Busy("the lane is full")
         assert (stale_after is not None) is not payload.final
+        assert (coalesce is not None) is not payload.final
         loop = asyncio.get_running_loop()
         job = Job(payload, kind, loop.time())
         self.jobs = [each for each in self.jobs if not each.over]
@@ -701,6 +704,33 @@ async def test_a_full_window_that_runs_when_the_utterance_ends_is_not_given_up()
         assert recognition.backlog == 0
 
 
+async def test_every_window_that_is_asked_for_has_its_audio() -> None:
+    ear = Listening(spoken(counted(0, 219)))
+    async with seat(ear, 0.3) as lane:
+        recognition = recogniser(lane).open(OPTIONS, owner="a")
+        task, heard = reading(recognition)
+        for number in range(10):
+            await speak(recognition, 7.25)
+            if number % 2:
+                recognition.pause()
+                await speak(recognition, 0.1)
+                recognition.resume()
+        recognition.finish()
+        await task
+        assert heard[-1].final
+        assert ear.decodes[-1].speech.length == round(73 * SAMPLE_RATE)
+
+
+class Listening(Ear):
+    """Takes the features of each window, as an engine does."""
+
+    def hear(self, decode: Decode) -> Decoded:
+        filters = np.ones((80, 201), np.float32)
+        features = decode.speech.features(filters, decode.start, decode.end, decode.frames)
+        assert features.shape == (80, decode.frames)
+        return super().hear(decode)
+
+
 @pytest.mark.parametrize("partials", [True, False])
 async def test_a_monologue_of_two_hours_costs_the_same_each_minute(
     watched: list[WatchedSpeech], partials: bool
@@ -860,6 +890,62 @@ async def test_cancelling_at_any_time_leaves_nothing_behind(
         assert lane.live == 0
         others = asyncio.all_tasks() - {asyncio.current_task()}
         assert len(others) == 1, "only the lane's task is left"
+
+
+# Over the scheduler's own lane
+
+
+class Engine:
+    """The ear as an engine."""
+
+    def __init__(self, ear: Ear) -> None:
+        self.ear = ear
+
+    def step(self, work: Sequence[Work]) -> Sequence[Outcome]:
+        return [Outcome(each.job, (self.ear.hear(each.payload),), done=True) for each in work]
+
+    def drop(self, job: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+async def test_partials_that_wait_too_long_on_a_busy_device_go_stale() -> None:
+    ear, device = Ear(spoken("good morning everyone")), Device(1)
+    scheduler = Scheduler(device)
+    lane = scheduler.open(Recipe("ear", lambda: Engine(ear), worker="inline"))
+    recognition = WhisperRecogniser("ear", Capabilities(), lane).open(OPTIONS, owner="a")
+    task, heard = reading(recognition)
+    async with device.grant(1, lambda: 0.0):
+        await speak(recognition, 1.5)
+        assert lane.live == 1
+        await speak(recognition, 0.4)
+        assert lane.live == 0
+        assert ear.decodes == []
+    await speak(recognition, 3.0)
+    assert len(ear.partials) >= 1
+    assert heard[-1].text == "good morning everyone"
+    recognition.pause()
+    await speak(recognition, 0.2)
+    decodes = len(ear.decodes)
+    recognition.finish()
+    await task
+    assert heard[-1].final
+    assert len(ear.decodes) == decodes
+    assert lane.live == 0
+    await scheduler.close()
+
+
+async def test_a_model_that_is_unloaded_ends_the_iteration_with_an_error() -> None:
+    scheduler = Scheduler(Device(1))
+    lane = scheduler.open(Recipe("ear", lambda: Engine(Ear([])), worker="inline"))
+    recognition = WhisperRecogniser("ear", Capabilities(), lane).open(OPTIONS, owner="a")
+    task, _ = reading(recognition)
+    await speak(recognition, 1.0)
+    await scheduler.close()
+    recognition.pause()
+    recognition.finish()
+    with pytest.raises(EngineError, match="unloaded"):
+        await task
 
 
 # Everything at random

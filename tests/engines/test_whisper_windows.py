@@ -241,6 +241,22 @@ def test_a_long_window_moves_past_settled_words_and_keeps_two_seconds() -> None:
     assert heard.settled == 18
 
 
+def test_a_window_moves_by_exact_times_and_only_if_its_words_are_those_that_settled() -> None:
+    progress = Progress(0.3)
+    for seconds in (7, 8):
+        hear(progress, seconds, words("a b c d e f", length=0.1))
+    progress.length = at(9)
+    window = progress.next()
+    assert window is not None
+    assert window.word_times
+    heard = progress.hear(window, Decoded(words("a b x d e f g")))
+    assert (heard.settled, progress.start) == (5, 0)
+    heard = progress.hear(window, Decoded(words("a b c d e f g")))
+    assert heard.settled == 5
+    assert [word.end for word in heard.words[:5]] == [0.5, 1.0, 1.5, 2.0, 2.5]
+    assert progress.start == at(2.4)
+
+
 def test_a_window_that_could_not_move_is_tried_again_a_second_later() -> None:
     progress = Progress(0.3)
     progress.length = at(9)
@@ -363,6 +379,17 @@ def test_a_full_window_does_not_take_settled_words_back() -> None:
     heard = progress.hear(window, Decoded(words("own too free for five", length=1.5)))
     assert heard.text == "one two three for five"
     assert heard.settled == 5
+
+
+def test_a_full_window_gives_settled_words_their_times() -> None:
+    progress = Progress(0.3)
+    for seconds in (6.5, 7.5):
+        hear(progress, seconds, words("n0 n1 n2 n3", length=1.5))
+    progress.length = at(29)
+    window = progress.next()
+    assert window is not None
+    heard = progress.hear(window, Decoded(numbered(0, 55)))
+    assert heard.words == numbered(0, 55)
 
 
 def test_text_of_a_window_that_failed_its_check_is_not_context() -> None:
