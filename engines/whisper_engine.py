@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from engines.base import Capabilities, EngineError, Outcome, Work
+from engines.cuda import provide_libraries
 from engines.decoding import Decode, Decoded
 from engines.loops import without_loops
 from engines.mel import FRAME, Floats, mel_filters
@@ -342,6 +343,8 @@ def _load(network: Network) -> Loaded:
 def _weights(network: Network, directory: Path) -> Any:
     import ctranslate2
 
+    if network.device != "cpu" and ctranslate2.get_cuda_device_count() > 0:
+        provide_libraries()
     if network.device == "auto" and ctranslate2.get_cuda_device_count() > 0:
         try:
             return _weights_on("cuda", network, directory)
