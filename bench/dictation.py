@@ -32,6 +32,8 @@ from bench.load import (  # noqa: E402
 )
 
 APPEND_MS = 40
+WARM_SECONDS = 10.0
+"""More than the longest utterance with its pause, by when all sessions are under way."""
 TAIL_SECONDS = 6.0
 """How long text may come after the window's end and still counts."""
 SAME_MOMENT = 0.02
@@ -59,6 +61,7 @@ class Plan:
     room: bytes | None
     warm: float
     seconds: float
+    tail: float = TAIL_SECONDS
 
     @property
     def period(self) -> float:
@@ -239,7 +242,7 @@ async def run(plan: Plan) -> None:
         tally.counting = False
         closed = _now()
         tell(event="finished", cpu_seconds=time.process_time() - cpu, **_pace(tally))
-        await asyncio.sleep(TAIL_SECONDS)
+        await asyncio.sleep(plan.tail)
         tally.over = True
         await asyncio.wait(writers)
         for task in readers:
@@ -288,6 +291,7 @@ def _plan(given: argparse.Namespace) -> Plan:
         room=cells[0][0] if given.room else None,
         warm=given.warm,
         seconds=given.seconds,
+        tail=given.tail,
     )
 
 
@@ -301,8 +305,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sessions", type=int, required=True)
     parser.add_argument("--speakers", type=int, help="sessions that speak (default: all)")
     parser.add_argument("--room", action="store_true", help="the others send a quiet room")
-    parser.add_argument("--warm", type=float, required=True)
+    parser.add_argument("--warm", type=float, default=WARM_SECONDS)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--tail", type=float, default=TAIL_SECONDS)
     return parser.parse_args()
 
 
