@@ -15,7 +15,8 @@ from engines.recognition import Recogniser
 from engines.scheduler import Lane
 from engines.whisper_abilities import capabilities, check
 from engines.whisper_engine import MOST_FRAMES, Model, Network, Whisper
-from engines.whisper_stream import StreamSettings, WhisperRecogniser
+from engines.whisper_stream import WhisperRecogniser
+from engines.whisper_windows import StreamSettings
 
 __all__ = ["WhisperOptions", "capabilities", "check", "options_model", "recipe", "recogniser"]
 
