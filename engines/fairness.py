@@ -1,5 +1,6 @@
 """Whose turn it is: deadlines by class and age, fair to every session and every API key."""
 
+from collections import Counter
 from collections.abc import Collection
 
 from engines.base import JobClass
@@ -51,8 +52,9 @@ class Fairness:
     """Start-time fair queueing (Goyal, Vin and Cheng, 1996) under earliest deadline first.
 
     A job is as old as its wait, or as its owner's or tenant's virtual start if that is later. Who
-    was served for a second while four wanted service starts four seconds later. The lead is
-    bounded and does not grow while its owner waits, so nothing starves.
+    was served for a second while four wanted service starts four seconds later. Tenants share
+    alike, and so do the owners of one tenant; an owner without one counts as a tenant. The lead
+    is bounded and does not grow while its owner waits, so nothing starves.
     """
 
     def __init__(self) -> None:
@@ -74,11 +76,12 @@ class Fairness:
         if not served:
             return
         share = seconds / len(served)
-        requests = [ticket.request for pool in (served, waiting) for ticket in pool]
-        owners = len({request.owner for request in requests})
-        tenants = len({request.tenant for request in requests if request.tenant})
+        requests = (ticket.request for pool in (served, waiting) for ticket in pool)
+        owners = Counter(tenant for tenant, _ in {(r.tenant, r.owner) for r in requests})
+        parties = sum(number if tenant == "" else 1 for tenant, number in owners.items())
         for ticket in served:
-            request = ticket.request
-            self.owners.charge(request.owner, ticket.kind, share * owners, now)
-            if request.tenant:
-                self.tenants.charge(request.tenant, ticket.kind, share * tenants, now)
+            tenant, owner = ticket.request.tenant, ticket.request.owner
+            sharers = parties * (owners[tenant] if tenant else 1)
+            self.owners.charge(owner, ticket.kind, share * sharers, now)
+            if tenant:
+                self.tenants.charge(tenant, ticket.kind, share * parties, now)

@@ -44,11 +44,10 @@ class Reservation:
 
     def next_change(self, now: float) -> float | None:
         """When time alone may let a job board that may not now; None: no job waits for that."""
-        if not self._holds(now):
+        held = [ticket for ticket in self._jobs.homeless.values() if not ticket.kind.live]
+        if not held or not self._holds(now):
             return None
-        held = [t for t in self._jobs.homeless.values() if not t.kind.live]
-        dues = (_due(ticket) for ticket in held)
-        return min((due for due in dues if due > now), default=self._live_until) if held else None
+        return min([self._live_until, *(due for due in map(_due, held) if due > now)])
 
     def _holds(self, now: float) -> bool:
         return self._recipe.workers > 1 and now < self._live_until

@@ -47,19 +47,19 @@ class LaneParts:
 class Stepping:
     """Runs the seats of one lane.
 
-    `seat_is_free` lets jobs without a seat look for one; `later` calls something after seconds.
+    `find_seat` finds seats for the jobs that have none; `later` calls something after seconds.
     """
 
     def __init__(
         self,
         parts: LaneParts,
-        seat_is_free: Callable[[], None],
+        find_seat: Callable[[], None],
         later: Callable[[float, Callable[[], None]], None],
     ) -> None:
         self._recipe, self._device, self._jobs = parts.recipe, parts.device, parts.jobs
         self._fairness, self._reservation = parts.fairness, parts.reservation
         self._admission, self._statistics = parts.admission, parts.statistics
-        self._seat_is_free = seat_is_free
+        self._find_seat = find_seat
         self._later = later
         self._observe_at = float("-inf")
 
@@ -80,7 +80,7 @@ class Stepping:
     def _wake_for_the_withheld(self) -> None:
         change = self._reservation.next_change(_now())
         if change is not None:
-            self._later(change - _now(), self._seat_is_free)
+            self._later(change - _now(), self._find_seat)
 
     async def _start(self, seat: Seat) -> None:
         try:
@@ -135,6 +135,8 @@ class Stepping:
         work = [self._work(ticket) for ticket in tickets]
         drops, seat.drops = seat.drops, []
         seat.step_began = _now()
+        if self._jobs.homeless:
+            self._find_seat()
         try:
             await self._attempt(seat, tickets, work, drops)
         except WorkerDied:
@@ -150,7 +152,7 @@ class Stepping:
             self._reservation.saw_live(_now())
         self._observe()
         if self._jobs.homeless:
-            self._seat_is_free()
+            self._find_seat()
 
     def _observe(self) -> None:
         now = _now()

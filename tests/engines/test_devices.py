@@ -65,3 +65,14 @@ async def test_work_too_small_for_a_grant_never_waits() -> None:
     device = Device(1)
     async with device.grant(1, lambda: 0.0), device.grant(0, lambda: 9.0):
         assert device.free == 0
+
+
+def test_work_elsewhere_is_that_of_the_other_lanes_spread_over_all_cores() -> None:
+    device = Device(2)
+    device.join("a", lambda deadline: 4.0)
+    device.join("b", lambda deadline: 6.0 if deadline > 10 else 0.0)
+    assert device.work_elsewhere("a", 20.0) == 3.0
+    assert device.work_elsewhere("a", 5.0) == 0.0
+    assert device.work_elsewhere("c", 20.0) == 5.0
+    device.leave("b")
+    assert device.work_elsewhere("a", 20.0) == 0.0

@@ -1,18 +1,31 @@
 """The scheduler's order, batches, bounds and what happens when work fails."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 from stand_ins import Echo, KillsOnce, refuses_to_load
 
-from engines.base import Busy, EngineError, JobClass, Recipe, UpTo, WorkerCrashed
+from engines import silero
+from engines.base import (
+    Busy,
+    EngineError,
+    JobClass,
+    Outcome,
+    Recipe,
+    UpTo,
+    Work,
+    WorkerCrashed,
+)
 from engines.devices import Device
 from engines.scheduler import IDLE_SEAT_SECONDS, Lane, Scheduler
+from engines.silero import Silero
 from engines.statistics import SchedulerMetrics
 from engines.tickets import RESULTS, Ticket
 
@@ -301,3 +314,60 @@ async def test_a_job_that_kills_its_worker_twice_fails_and_others_do_not_notice(
 
 async def _is_served(lane: Lane) -> None:
     assert await collect(lane.submit("still here", owner="c")) == ["still here"]
+
+
+async def test_sessions_that_are_silent_cost_a_turn_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = Echo()
+    scheduler = Scheduler(Device(1))
+    lane = scheduler.open(inline(engine, select=UpTo(64)))
+    idle = [lane.submit("idle", owner=str(n), streaming=True) for n in range(500)]
+    speaker = lane.submit("speech", owner="a", streaming=True)
+    looks = 0
+    runnable = vars(Ticket)["runnable"].fget
+
+    def counted(ticket: Ticket) -> bool:
+        nonlocal looks
+        looks += 1
+        return bool(runnable(ticket))
+
+    monkeypatch.setattr(Ticket, "runnable", property(counted))
+    for number in range(100):
+        speaker.push(number)
+        assert await anext(speaker) == number
+    assert len(engine.steps) == 100
+    assert looks <= 10 * 100
+    for ticket in idle:
+        ticket.cancel()
+    await scheduler.close()
+
+
+class Hearing(Silero):
+    """The real network, which counts its steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[int] = []
+
+    def step(self, work: Sequence[Work]) -> Sequence[Outcome]:
+        self.steps.append(len(work))
+        return super().step(work)
+
+
+async def test_the_frames_of_all_streams_that_wait_go_through_the_network_in_one_step() -> None:
+    engine = await asyncio.to_thread(Hearing)
+    scheduler = Scheduler(Device(1))
+    lane = scheduler.open(replace(silero.recipe(1), build=lambda: engine))
+    await lane.start()
+    streams = [
+        lane.submit(None, owner=str(n), kind=JobClass.PARTIAL, streaming=True) for n in range(20)
+    ]
+    for tick in range(1, 4):
+        for stream in streams:
+            stream.push(np.zeros(silero.WINDOW, np.float32), silero.WINDOW)
+        answers = await asyncio.gather(*map(anext, streams))
+        assert [len(each) for each in answers] == [1] * 20
+        assert len(engine.steps) <= 2 * tick
+        assert sum(engine.steps) == 20 * tick
+    await scheduler.close()

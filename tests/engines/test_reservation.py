@@ -1,0 +1,112 @@
+"""One seat of several is kept for live work, and only while there is any."""
+
+import asyncio
+
+import pytest
+from paced import Paced, Task, collect, now, recipe, scheduling
+
+from engines.base import JobClass
+from engines.load import LIVE_SECONDS
+from engines.scheduler import Lane
+
+pytestmark = pytest.mark.virtual_time
+
+LIVE = [JobClass.FINAL, JobClass.FIRST_SENTENCE, JobClass.PARTIAL]
+PATIENT = [JobClass.REST, JobClass.BACKGROUND]
+
+
+async def seen_live(lane: Lane) -> None:
+    """A live job has been in the lane, and both seats are up."""
+    jobs = [lane.submit(Task("live"), owner=f"l{n}", kind=JobClass.PARTIAL) for n in range(2)]
+    await asyncio.gather(*map(collect, jobs))
+
+
+@pytest.mark.parametrize("kind", PATIENT)
+async def test_long_uploads_leave_a_seat_for_whoever_speaks(kind: JobClass) -> None:
+    engine = Paced(base=0.1)
+    async with scheduling(cores=2) as scheduler:
+        lane = scheduler.open(recipe(engine, workers=2))
+        await seen_live(lane)
+        uploads = [lane.submit(Task("file", seconds=3), owner="u", kind=kind) for _ in range(3)]
+        await asyncio.sleep(1)
+        for live in LIVE:
+            began = now()
+            await collect(lane.submit(Task("live"), owner="a", kind=live))
+            assert now() - began == pytest.approx(0.1)
+        for ticket in uploads:
+            assert await collect(ticket) == ["file"]
+
+
+async def test_without_live_work_every_seat_is_used() -> None:
+    engine = Paced(base=1.0)
+    async with scheduling(cores=2) as scheduler:
+        lane = scheduler.open(recipe(engine, workers=2))
+        await asyncio.gather(
+            *(collect(lane.submit(Task("file"), owner="u", kind=kind)) for kind in 2 * PATIENT)
+        )
+        assert now() == pytest.approx(2.0)
+
+
+async def test_the_seat_is_kept_for_five_seconds_after_the_last_live_job() -> None:
+    engine = Paced(base=0.1)
+    async with scheduling(cores=2) as scheduler:
+        lane = scheduler.open(recipe(engine, workers=2))
+        await seen_live(lane)
+        last = now()
+        for _ in range(2):
+            lane.submit(Task("file", seconds=60), owner="u", kind=JobClass.BACKGROUND)
+        await asyncio.sleep(30)
+        first, second = [at for at, names in engine.log if names == ("file",)]
+        assert first == pytest.approx(last)
+        assert second == pytest.approx(last + LIVE_SECONDS)
+
+
+async def test_a_lane_of_one_seat_reserves_nothing() -> None:
+    engine = Paced(base=0.1)
+    async with scheduling(cores=2) as scheduler:
+        lane = scheduler.open(recipe(engine))
+        await collect(lane.submit(Task("live"), owner="a", kind=JobClass.FINAL))
+        await collect(lane.submit(Task("file"), owner="u", kind=JobClass.BACKGROUND))
+        assert now() == pytest.approx(0.2)
+
+
+async def test_an_upload_is_done_however_long_somebody_speaks() -> None:
+    engine = Paced(base=0.2)
+    async with scheduling(cores=2) as scheduler:
+        lane = scheduler.open(recipe(engine, workers=2))
+
+        async def speak() -> None:
+            while True:
+                await collect(lane.submit(Task("live"), owner="a", kind=JobClass.PARTIAL))
+
+        await seen_live(lane)
+        speaker = asyncio.create_task(speak())
+        await asyncio.sleep(1)
+        began = now()
+        assert await collect(lane.submit(Task("file"), owner="u")) == ["file"]
+        assert now() - began <= 12
+        speaker.cancel()
+        await asyncio.gather(speaker, return_exceptions=True)
+
+
+async def test_a_speaker_is_not_evicted_for_an_upload_that_may_not_board() -> None:
+    engine = Paced(base=0.1)
+    async with scheduling(cores=2) as scheduler:
+        lane = scheduler.open(recipe(engine, workers=2, slots=1, replay=True))
+        speakers = [
+            lane.submit("speech", owner=o, kind=JobClass.PARTIAL, streaming=True) for o in "ab"
+        ]
+        for ticket in speakers:
+            ticket.push("hello")
+            assert await anext(ticket) == "hello"
+        upload = lane.submit("upload", owner="u", streaming=True)
+        upload.push("file")
+        for _ in range(4):
+            await asyncio.sleep(1)
+            speakers[0].push("more")
+            assert await anext(speakers[0]) == "more"
+        assert engine.dropped == []
+        speakers[1].cancel()
+        speakers[0].cancel()
+        upload.finish()
+        assert await collect(upload) == ["file"]
