@@ -227,6 +227,7 @@ class Stepping:
                 self._lose(seat)
             except EngineError as cause:
                 await self._isolate(seat, [ticket], [alone], cause)
+            ticket.running = False  # who cancels it from now on has it dropped
 
     def _lose(self, seat: Seat) -> None:
         """The worker died: its jobs start again from their first input, once; then they fail."""

@@ -58,7 +58,7 @@ def lanes(meter: Meter) -> list[Recipe]:
     return [
         recipe(batch, "batch", select=same_group),
         recipe(steps, "steps", select=UpTo(3), slots=3, workers=2, replay=True, cores=2),
-        recipe(alone, "alone", workers=2, longest_wait=3.0, capacity=12),
+        recipe(alone, "alone", workers=2, longest_wait=0.5, capacity=12),
     ]
 
 

@@ -173,6 +173,23 @@ async def test_a_job_cancelled_in_a_step_that_fails_is_dropped_from_the_engine()
         assert engine.done == {}
 
 
+async def test_a_job_cancelled_while_its_neighbours_are_retried_is_dropped_from_the_engine() -> (
+    None
+):
+    engine = Paced()
+    async with scheduling() as scheduler:
+        lane = scheduler.open(recipe(engine, select=UpTo(8)))
+        gone = lane.submit(Task("gone", steps=9), owner="a")
+        poison = lane.submit(Task("poison", fault="poison"), owner="p")
+        await asyncio.sleep(2.5)
+        assert engine.order == [("gone", "poison"), ("gone",), ("poison",)]
+        gone.cancel()
+        with pytest.raises(EngineError, match="poisoned"):
+            await collect(poison)
+        await asyncio.sleep(1)
+        assert engine.done == {}
+
+
 async def test_a_worker_that_dies_loses_only_its_step() -> None:
     engine = Paced()
     async with scheduling() as scheduler:
