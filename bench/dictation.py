@@ -203,8 +203,9 @@ class Dictation:
         partials = [at for at in item.partials_at if at <= item.completed_at]
         if partials:
             findings.first_partials.append(partials[0] - start)
-        gaps = [later - earlier for earlier, later in itertools.pairwise(partials)]
-        rest = end - (partials[-1] if partials else start)
+        spoken = [at for at in partials if at <= end]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(spoken)]
+        rest = end - (spoken[-1] if spoken else start)
         findings.gaps += gaps + [rest] * (rest > max(gaps, default=0.0))
 
     def _utterances(self, until: float) -> Iterator[tuple[float, float]]:

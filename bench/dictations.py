@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from bench.running import ROOT, Child, Scrape, Server, grown, quantile
@@ -36,6 +37,8 @@ class Point:
     nano: bool = False
     speakers: int | None = None
     room: bool = False
+    overload: bool = False
+    """Whether the server is meant to have too much to do: text may come late, or not in time."""
 
     @property
     def label(self) -> str:
@@ -100,8 +103,6 @@ class Measured:
     late_p99_ms: float
     report: Mapping[str, Any]
     """`bench.dictation.Findings`, and `errors`."""
-    paced: bool = True
-    """Whether latencies count: a server that is overloaded on purpose answers late."""
 
     def of(self, what: str, q: float) -> float:
         """A quantile (nearest rank) of the seconds that were found; nan of none."""
@@ -126,7 +127,7 @@ class Measured:
     @property
     def refusal(self) -> str | None:
         """Why the measurement must not be used."""
-        if self.pace_refusal or not self.paced:
+        if self.pace_refusal or self.point.overload:
             return self.pace_refusal
         said = self.report["said"]
         if not self.report["finals"]:
@@ -145,13 +146,11 @@ def dictate(
     seconds: float,
     *,
     sample: float = 0.0,
-    pace: bool = True,
-    **timing: float,
+    timing: Mapping[str, float] = MappingProxyType({}),
 ) -> Measured:
     """Start a server, dictate to it, and read its counters at both ends of the window.
 
-    `sample`: seconds between looks at its memory. `pace` false: text may be as late as it will.
-    `timing`: `warm` and `tail`, other seconds before and after the window.
+    `sample`: seconds between looks at its memory. `timing`: `warm` and `tail`, other seconds before and after the window.
     """
     with Server(point.configuration(model)) as server:
         idle = server.rss_mib()
@@ -180,7 +179,6 @@ def dictate(
         lag_p99_ms=None if p99 is None else 1000 * p99,
         late_p99_ms=finished["late_p99_ms"],
         report=report,
-        paced=pace,
     )
 
 

@@ -205,6 +205,12 @@ def test_a_measurement_that_means_nothing_is_refused(changes: dict[str, Any]) ->
     assert measured(**changes).refusal
 
 
+def test_an_overloaded_server_may_be_late_but_not_fail() -> None:
+    point = Point(32, TUNED, overload=True)
+    assert measured(point=point, finals=[], unheard=2).refusal is None
+    assert measured(point=point, errors=["x"]).refusal
+
+
 def test_the_most_sessions_are_those_before_the_first_broken_promise() -> None:
     slow = [(0.0, 1.01)]
     assert most_within_slo([measured(8), measured(2), measured(16, finals=slow)]) == 8
@@ -228,7 +234,7 @@ async def test_a_point_is_measured_on_a_real_server(tmp_path: Path) -> None:
     def one_point() -> Measured:
         dictated = Dictated.write(track(count=2, shortest=1.0, longest=1.5), tmp_path, "speech")
         point = Point(3, {}, speakers=2, room=True)
-        return dictate(point, None, dictated, 4.0, warm=1.0, tail=1.0)
+        return dictate(point, None, dictated, 4.0, timing={"warm": 1.0, "tail": 1.0})
 
     found = await asyncio.to_thread(one_point)
     assert found.pace_refusal is None
