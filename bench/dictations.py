@@ -133,7 +133,7 @@ class Measured:
         if not self.report["finals"]:
             return "no utterance was transcribed"
         astray = {name: self.report[name] for name in ("cut", "joined", "unheard")}
-        if sum(astray.values()) > MOST_ASTRAY * said:
+        if sum(astray.values()) > max(1, MOST_ASTRAY * said):
             told = ", ".join(f"{count} {name}" for name, count in astray.items())
             return f"of {said} utterances, {told}"
         return None
@@ -150,7 +150,8 @@ def dictate(
 ) -> Measured:
     """Start a server, dictate to it, and read its counters at both ends of the window.
 
-    `sample`: seconds between looks at its memory. `timing`: `warm` and `tail`, other seconds before and after the window.
+    `sample`: seconds between looks at its memory. `timing`: `warm` and `tail`,
+    other seconds before and after the window.
     """
     with Server(point.configuration(model)) as server:
         idle = server.rss_mib()

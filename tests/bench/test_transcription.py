@@ -198,7 +198,7 @@ def test_figures_are_quantiles_and_shares() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"late_p99_ms": 101.0}, {"errors": ["x"]}, {"finals": []}, {"cut": 1}, {"unheard": 1}],
+    [{"late_p99_ms": 101.0}, {"errors": ["x"]}, {"finals": []}, {"cut": 2}, {"unheard": 2}],
 )
 def test_a_measurement_that_means_nothing_is_refused(changes: dict[str, Any]) -> None:
     assert measured().refusal is None
