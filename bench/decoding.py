@@ -15,6 +15,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT)]
 
+import engines  # noqa: E402, F401, I001 - before numpy, whose threads it limits as the server does
 import numpy as np  # noqa: E402
 
 from bench.load import tell  # noqa: E402

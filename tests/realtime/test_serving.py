@@ -3,6 +3,8 @@ import os
 import re
 import signal
 import ssl
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -209,3 +211,11 @@ def test_the_log_has_a_line_for_each_thing_and_names_the_session(server: Server)
     (opened,) = [line for line in lines if "opened, model" in line]
     assert "[sess_" in opened
     assert any("antiphon pull base" in line for line in lines)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists the threads of a process")
+def test_the_servers_numpy_brings_no_threads_of_its_own() -> None:
+    # They would spin for a tenth of a second after each small product of matrices.
+    count = "import os, realtime.serving; print(len(os.listdir('/proc/self/task')))"
+    told = subprocess.run([sys.executable, "-c", count], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "1"
