@@ -16,7 +16,7 @@ PAUSE_SECONDS = 0.8
 APPEND_MS = 40
 LOUD = 0.01
 """Amplitude from which a sample is sound; the pause around it is at -70 dBFS."""
-LONGEST_HUSH = 0.15
+LONGEST_HUSH = 0.05
 """Seconds of quiet that are left inside an utterance, so that no voice activity detection takes
 one for its end."""
 

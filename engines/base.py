@@ -169,6 +169,13 @@ class Recipe:
     """Most jobs alive in the lane; the next one is refused with `Busy` (None: the default)."""
     cores: int = 1
     """Device cores one step occupies; 0 for work too small to be worth a grant."""
+    tick: float = 0.0
+    """Least seconds from the start of one step to that of the next on the same worker: what comes
+    meanwhile shares a step. For work so small that handing it over costs as much."""
+    full_batch: int | None = None
+    """Jobs that fill a step. With several workers, PARTIALs then gather behind one step of PARTIALs
+    on each worker but the last, until so many wait: batches stay large, and finals find a free
+    worker (None: every job takes the first worker that is free)."""
     replay: bool = False
     """Keep a streaming job's inputs, so that it can start again when its worker died."""
     longest_wait: float | None = None

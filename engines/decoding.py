@@ -18,7 +18,8 @@ class Decode:
     start: int
     end: int
     frames: int
-    """Mel frames to encode, one of a few bucket sizes; what `end` leaves over is silence."""
+    """Mel frames to encode, one of a few bucket sizes; what `end` leaves over is silence. A batch
+    takes those of its longest window."""
     options: RecognitionOptions
     final: bool
     context: str = ""
@@ -29,9 +30,9 @@ class Decode:
     """Whether words get exact times, by alignment; else times are spread over the window."""
 
     @property
-    def group(self) -> tuple[int, int, bool, float]:
+    def group(self) -> tuple[int, bool, float]:
         """What has to be the same in one batch (languages and tasks may differ)."""
-        return self.frames, self.context_tokens, self.final, self.options.temperature
+        return self.context_tokens, self.final, self.options.temperature
 
 
 @dataclass(frozen=True, slots=True)

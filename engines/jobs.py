@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Hashable
 
-from engines.base import EngineError
+from engines.base import EngineError, JobClass
 from engines.tickets import Ticket
 from engines.workers import Worker
 
@@ -18,6 +18,10 @@ class Seat:
         self.alive = False
         self.step_began: float | None = None
         """When the step that runs now began."""
+        self.stepped_at = float("-inf")
+        """When its newest step began."""
+        self.step_kind: JobClass | None = None
+        """The most urgent class in the step that runs now."""
         self.deaths = 0
         """How often in a row its worker died before it had started."""
         self.failure: EngineError | None = None

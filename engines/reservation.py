@@ -1,8 +1,8 @@
-"""Which new jobs a seat may take: of several seats, one is kept free for live work."""
+"""Which new jobs a seat may take: of several seats, one is kept free for what is more urgent."""
 
 from collections.abc import Collection
 
-from engines.base import Recipe
+from engines.base import JobClass, Recipe
 from engines.jobs import Jobs, Seat
 from engines.load import LIVE_SECONDS
 from engines.tickets import URGENCY, Ticket
@@ -11,7 +11,10 @@ from engines.tickets import URGENCY, Ticket
 class Reservation:
     """While a lane sees live jobs, REST and BACKGROUND jobs never hold all of its seats, and do
     not take the last free one unless they are overdue: live work alone could keep the others busy
-    forever. A lane of one seat reserves nothing, nor does one without live jobs."""
+    forever. A lane of one seat reserves nothing, nor does one without live jobs.
+
+    Where steps have room for a batch, PARTIALs leave the last seat to finals too, until they fill
+    a batch: see `Recipe.full_batch`."""
 
     def __init__(self, recipe: Recipe, jobs: Jobs) -> None:
         self._recipe = recipe
@@ -24,7 +27,9 @@ class Reservation:
 
     def newcomers(self, seat: Seat, now: float) -> Collection[Ticket]:
         """Those of the jobs without a seat that this one may take."""
-        homeless = self._jobs.homeless.values()
+        homeless: Collection[Ticket] = self._jobs.homeless.values()
+        if self._gathers(seat):
+            homeless = [ticket for ticket in homeless if ticket.kind is not JobClass.PARTIAL]
         if not self._holds(now):
             return homeless
         if self._all_but_this_work_in_background(seat):
@@ -51,6 +56,16 @@ class Reservation:
 
     def _holds(self, now: float) -> bool:
         return self._recipe.workers > 1 and now < self._live_until
+
+    def _gathers(self, seat: Seat) -> bool:
+        """Whether partials wait for each other, as those before them still run elsewhere."""
+        full = self._recipe.full_batch
+        if full is None or self._recipe.workers == 1:
+            return False
+        others = (each.step_kind for each in self._jobs.seats if each is not seat)
+        if sum(kind is JobClass.PARTIAL for kind in others) < self._recipe.workers - 1:
+            return False
+        return sum(t.kind is JobClass.PARTIAL for t in self._jobs.homeless.values()) < full
 
     def _all_but_this_work_in_background(self, seat: Seat) -> bool:
         others = sum(bool(each.background) for each in self._jobs.seats if each is not seat)

@@ -20,6 +20,8 @@ WINDOW = 512
 _CONTEXT = 64
 _STATE = 128
 _MOST_STREAMS_A_STEP = 64
+_TICK = 0.02
+"""Seconds, less than a window: many streams share a way to the thread; one alone never waits."""
 
 Floats = NDArray[np.float32]
 
@@ -118,4 +120,5 @@ def recipe(cores: int) -> Recipe:
         worker="thread",
         workers=1,
         cores=0,
+        tick=_TICK,
     )

@@ -114,6 +114,8 @@ class Stepping:
         def most_urgent() -> float:
             return min(map(self._fairness.deadline, self._ready(seat)), default=float("inf"))
 
+        if (early := seat.stepped_at + self._recipe.tick - _now()) > 0:
+            await asyncio.sleep(early)
         async with self._device.grant(self._recipe.cores, most_urgent):
             # What is ready is asked again: it may have changed while the device was busy.
             chosen = self._recipe.select(self._fitting(seat))
@@ -134,7 +136,8 @@ class Stepping:
             self._board(seat, ticket)
         work = [self._work(ticket) for ticket in tickets]
         drops, seat.drops = seat.drops, []
-        seat.step_began = _now()
+        seat.step_began = seat.stepped_at = _now()
+        seat.step_kind = min((ticket.kind for ticket in tickets), default=None)
         if self._jobs.homeless:
             self._find_seat()
         try:
@@ -144,7 +147,7 @@ class Stepping:
         except EngineError as error:
             await self._isolate(seat, tickets, work, error)
         finally:
-            seat.step_began = None
+            seat.step_began = seat.step_kind = None
             for ticket in tickets:
                 ticket.running = False
                 self._jobs.place(ticket)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from engines.base import Capabilities, JobClass, Recipe, Waiting
+from engines.base import Capabilities, Recipe, Waiting
 from engines.catalogue import ModelRecord
 from engines.decoding import Decode
 from engines.options import EngineOptions, read_options
@@ -16,11 +16,15 @@ from engines.scheduler import Lane
 from engines.whisper_abilities import capabilities, check
 from engines.whisper_engine import MOST_FRAMES, Model, Network, Whisper
 from engines.whisper_stream import WhisperRecogniser
-from engines.whisper_windows import StreamSettings
+from engines.whisper_windows import BUCKETS, StreamSettings
 
 __all__ = ["WhisperOptions", "capabilities", "check", "options_model", "recipe", "recogniser"]
 
 _CAPACITY = 512
+
+_SPREAD = 1.5
+"""How much longer the windows may be that fill a batch: a longer encoder for some costs less than
+a decoder for each, within bounds."""
 
 
 class WhisperOptions(EngineOptions):
@@ -79,27 +83,41 @@ options_model = WhisperOptions
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """What can share a step: windows of the most urgent one's group.
+    """What can share a step: windows of the most urgent one's group and length.
 
-    A final counts twice (its beams make it as long), and nothing joins a batch that is less
-    urgent than live speech unless all of it is; then 30 s of audio are enough for a step.
+    Where those are few, windows of about that length fill the batch. A final counts twice (its
+    beams make it as long), and nothing joins a batch that is less urgent than live speech unless
+    all of it is; then 30 s of audio are enough for a step.
     """
 
     size: int
 
     def __call__(self, waiting: Sequence[Waiting]) -> Sequence[Waiting]:
-        first = waiting[0]
-        ask: Decode = first.payload
-        live = first.kind < JobClass.REST
-        room = max(1, self.size // 2 if ask.final else self.size)
-        if not live:
-            room = min(room, max(1, MOST_FRAMES // ask.frames))
+        first, ask = waiting[0], waiting[0].payload
+        live = first.kind.live
         fitting = [
-            one
-            for one in waiting
-            if one.payload.group == ask.group and (one.kind < JobClass.REST) == live
+            one for one in waiting if one.payload.group == ask.group and one.kind.live == live
         ]
-        return fitting[:room]
+        batch = [one for one in fitting if one.payload.frames == ask.frames]
+        room = self._room(ask, live)
+        if live and len(batch) < room // 2:
+            batch += self._about_as_long(fitting, ask.frames)
+        return batch[:room]
+
+    def _room(self, ask: Decode, live: bool) -> int:
+        room = max(1, self.size // 2 if ask.final else self.size)
+        return room if live else min(room, max(1, MOST_FRAMES // ask.frames))
+
+    @staticmethod
+    def _about_as_long(fitting: Sequence[Waiting], frames: int) -> list[Waiting]:
+        """Windows that cost less padded to one length than in steps of their own: those of the
+        next longer length, or else of the next shorter."""
+        longer = [size for size in BUCKETS if frames < size <= _SPREAD * frames][:1]
+        shorter = [size for size in BUCKETS if size < frames <= _SPREAD * size][-1:]
+        found = (
+            [one for one in fitting if one.payload.frames in near] for near in (longer, shorter)
+        )
+        return next(filter(None, found), [])
 
 
 def recipe(record: ModelRecord, cores: int) -> Recipe:
@@ -122,6 +140,7 @@ def recipe(record: ModelRecord, cores: int) -> Recipe:
         name=record.name,
         build=partial(Whisper, Model(network)),
         select=Batches(options.batch_size),
+        full_batch=options.batch_size,
         worker="thread",
         workers=workers,
         capacity=_CAPACITY,

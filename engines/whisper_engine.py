@@ -125,11 +125,12 @@ class Whisper:
     def step(self, work: Sequence[Work]) -> Sequence[Outcome]:
         outcomes: list[Outcome] = []
         windows: list[_Window] = []
+        frames = max(one.payload.frames for one in work)
         for one in work:
             ask: Decode = one.payload
             try:
                 self._check(ask)
-                windows.append(self._window(one.job, ask, ask.frames))
+                windows.append(self._window(one.job, ask, frames))
             except EngineError as error:
                 outcomes.append(Outcome(one.job, done=True, error=error))
         if windows:
@@ -191,17 +192,25 @@ class Whisper:
         return self._align(windows, found, encoded)
 
     def _encode(self, windows: Sequence[_Window]) -> Any:
-        """The encoder's output for all windows: [batch, frames / 2, width], on the device."""
-        keys = [(w.ask.start, w.ask.end, w.frames) for w in windows]
-        known = [w.ask.speech.encoded for w in windows]
-        if all(key in kept for kept, key in zip(known, keys, strict=True)):
-            return _view(np.stack([kept[key] for kept, key in zip(known, keys, strict=True)]))
-        encoded = self._model.encode(_view(np.stack([window.features for window in windows])))
-        if self._model.device == "cpu" and not windows[0].ask.final:
-            rows = np.asarray(encoded)
-            for window, key, row in zip(windows, keys, rows, strict=True):
-                window.ask.speech.encoded = {key: row.copy()}
-        return encoded
+        """The encoder's output for all windows: [batch, frames / 2, width], on the device.
+
+        One by one on a CPU, where a batch does not fit into the caches and costs up to half as
+        much again for each window.
+        """
+        if self._model.device != "cpu":
+            return self._model.encode(_view(np.stack([window.features for window in windows])))
+        return _view(np.concatenate([self._encode_one(window) for window in windows]))
+
+    def _encode_one(self, window: _Window) -> Floats:
+        """What was encoded for a partial is kept: a final of the same audio needs it again."""
+        key = (window.ask.start, window.ask.end, window.frames)
+        kept = window.ask.speech.encoded.get(key)
+        if kept is not None:
+            return kept
+        rows: Floats = np.array(self._model.encode(_view(window.features[np.newaxis])))
+        if not window.ask.final:
+            window.ask.speech.encoded = {key: rows}
+        return rows
 
     def _languages(self, windows: Sequence[_Window], encoded: Any) -> list[str]:
         """The language of each window: asked for, or else detected."""

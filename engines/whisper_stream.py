@@ -28,6 +28,10 @@ from engines.whisper_windows import (
 STALE_SECONDS = 1.5
 """A partial that has waited so long is not worth decoding: newer audio is there."""
 
+SPECULATION_WAIT = 0.3
+"""Seconds that finals may wait before none is decoded on the chance that nothing more is said: it
+would hardly be there any sooner, as the silence that ends an utterance is not much longer."""
+
 SLOWEST_SECONDS = 3.0
 """Most seconds between partials, however slow they are."""
 
@@ -118,7 +122,12 @@ class WhisperRecognition:
         self._number = next(recogniser.numbers)
         self._began = self._ended = _now()
         self._speech = Speech()
-        self._progress = Progress(0.0, partials=options.partials, word_times=options.word_times)
+        self._progress = Progress(
+            0.0,
+            partials=options.partials,
+            word_times=options.word_times,
+            trim_seconds=recogniser.settings.trim_seconds,
+        )
         self._adapt(0.0)
         self._asked: deque[_Asked] = deque()
         self._last: _Asked | None = None
@@ -153,12 +162,16 @@ class WhisperRecognition:
             if asked.window.purpose == "partial" and not asked.answer.started:
                 asked.drop()
         window = self._progress.final()
-        if window is not None and self._options.partials:
+        if window is not None and self._options.partials and self._may_speculate():
             try:
                 self._last = self._ask(window)
             except EngineError:
                 return  # nothing is lost: what is wrong will show when the utterance is finished
             self._changed.set()
+
+    def _may_speculate(self) -> bool:
+        """Whether the lane has time for a final that may be of no use."""
+        return self._recogniser.lane.predicted_wait(JobClass.FINAL) <= SPECULATION_WAIT
 
     def resume(self) -> None:
         """Speech goes on: what was decoded since the pause is one more hypothesis."""

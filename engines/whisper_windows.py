@@ -32,8 +32,9 @@ LONGEST = 28 * SAMPLE_RATE
 AGREEMENT_STEP = SAMPLE_RATE // 2
 """Least new audio between two hypotheses that can agree."""
 
-TRIM = 8 * SAMPLE_RATE
-"""A window longer than this moves on past words that have settled."""
+LEAST_TRIM_SECONDS, MOST_TRIM_SECONDS = 4.0, 8.0
+"""A window longer than this moves on past words that have settled. Between these bounds, as much as
+the shortest input holds, since moving on before that saves nothing."""
 
 TRIM_STEP = SAMPLE_RATE
 """New audio after which a window that could not move is tried again."""
@@ -73,6 +74,12 @@ class StreamSettings:
     """Most tokens of earlier text that a decoder is given."""
     min_interval: float = 0.3
     """Least seconds of new audio that are worth another partial."""
+
+    @property
+    def trim_seconds(self) -> float:
+        """Windows longer than this move on past words that have settled."""
+        room = MOST_TRIM_SECONDS if self.full_windows else self.floor_seconds - self.tail_seconds
+        return min(max(room, LEAST_TRIM_SECONDS), MOST_TRIM_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +158,14 @@ class Progress:
     Words are fixed once no later window begins before them, settled once partials agree on them.
     """
 
-    def __init__(self, interval: float, *, partials: bool = True, word_times: bool = False) -> None:
+    def __init__(
+        self,
+        interval: float,
+        *,
+        partials: bool = True,
+        word_times: bool = False,
+        trim_seconds: float = MOST_TRIM_SECONDS,
+    ) -> None:
         self.interval = interval
         """Seconds of new audio after which another partial is due."""
         self.length = 0
@@ -162,6 +176,7 @@ class Progress:
         self.language: str | None = None
         self._partials = partials
         self._word_times = word_times
+        self._trim_from = trim_seconds * SAMPLE_RATE
         self._fixed: list[Word] = []
         self._fit_from = 0
         self._agreement = LocalAgreement()
@@ -187,7 +202,7 @@ class Progress:
         fresh = self.length - self._heard
         if self.paused or not self._partials or fresh < self.interval * SAMPLE_RATE:
             return None
-        trim = self.length - self.start > TRIM and self.length - self._timed >= TRIM_STEP
+        trim = self.length - self.start > self._trim_from and self.length - self._timed >= TRIM_STEP
         return self._window("partial", self.length, word_times=trim)
 
     def final(self) -> Window | None:

@@ -6,6 +6,7 @@ client commits and nothing is scored. All positions are in session audio, so nei
 nor speed change them.
 """
 
+from collections import deque
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -81,7 +82,8 @@ class VoiceActivity(Node):
         self._windows = Windows(WINDOW)
         self._gate = context.new_gate()
         self._history = History(round(context.bounds.unspoken * SAMPLE_RATE))
-        self._recent: Samples = np.zeros((0, WINDOW), np.float32)
+        self._recent: deque[Samples] = deque(maxlen=REPLAY)
+        """The newest windows, which the model hears too when the gate opens."""
         self._ticket: Ticket | None = None
         self._item: str | None = None
         self._start = 0
@@ -159,16 +161,16 @@ class VoiceActivity(Node):
             else:
                 self._close_ticket()
             start = stop
-        self._recent = np.concatenate((self._recent, windows))[-REPLAY:]
+        self._recent.extend(windows)
         return probabilities
 
     async def _listen(self, windows: Samples, start: int, stop: int) -> Samples:
         """Silero's answer for windows [start, stop), which follow each other behind the gate."""
         if self._ticket is None:
             self._ticket = self._context.open_voice_activity(self._context.owner)
-            replay = np.concatenate((self._recent, windows[:start]))[-REPLAY:]
-            if len(replay):
-                await self._ask(self._ticket, replay.reshape(-1))
+            replay = [*self._recent, *windows[:start]][-REPLAY:]
+            if replay:
+                await self._ask(self._ticket, np.concatenate(replay))
         return await self._ask(self._ticket, windows[start:stop].reshape(-1))
 
     @staticmethod
@@ -317,7 +319,7 @@ class VoiceActivity(Node):
             self._turns.begin(self._start)
         if before == "server" and self._settings.mode == "manual":
             self._close_ticket()
-            self._recent = self._recent[:0]
+            self._recent.clear()
             if self._item is not None and self._turns.paused:
                 # Nobody listens any more for whether speech goes on.
                 self.emit(Pause(self._item, self._position, resumed=True))

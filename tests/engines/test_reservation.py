@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from paced import Paced, Task, collect, now, recipe, scheduling
+from paced import Paced, Task, collect, now, recipe, same_group, scheduling
 
 from engines.base import JobClass
 from engines.load import LIVE_SECONDS
@@ -110,3 +110,43 @@ async def test_a_speaker_is_not_evicted_for_an_upload_that_may_not_board() -> No
         speakers[0].cancel()
         upload.finish()
         assert await collect(upload) == ["file"]
+
+
+async def test_partials_gather_behind_those_that_run_and_finals_find_a_seat() -> None:
+    engine = Paced(base=1.0)
+    async with scheduling(cores=2) as scheduler:
+        lane = scheduler.open(recipe(engine, workers=2, full_batch=4, select=same_group))
+        first = lane.submit(Task("p0"), owner="a", kind=JobClass.PARTIAL)
+        await asyncio.sleep(0.1)
+        later = [lane.submit(Task(f"p{n}"), owner=f"o{n}", kind=JobClass.PARTIAL) for n in (1, 2)]
+        await asyncio.sleep(0.1)
+        began = now()
+        await collect(lane.submit(Task("final"), owner="b", kind=JobClass.FINAL))
+        assert now() - began == pytest.approx(1.0)
+        await asyncio.gather(*map(collect, [first, *later]))
+        assert ("p1", "p2") in engine.order
+
+
+async def test_a_full_batch_of_partials_takes_the_last_seat() -> None:
+    engine = Paced(base=1.0)
+    async with scheduling(cores=2) as scheduler:
+        lane = scheduler.open(recipe(engine, workers=2, full_batch=4, select=same_group))
+        tickets = [lane.submit(Task("p0"), owner="a", kind=JobClass.PARTIAL)]
+        await asyncio.sleep(0.1)
+        tickets += [lane.submit(Task("p"), owner=f"o{n}", kind=JobClass.PARTIAL) for n in range(4)]
+        await asyncio.gather(*map(collect, tickets))
+        at, names = engine.log[1]
+        assert at == pytest.approx(0.1)
+        assert names == ("p",) * 4
+
+
+async def test_what_comes_within_a_tick_shares_a_step() -> None:
+    engine = Paced(base=0.001)
+    async with scheduling() as scheduler:
+        lane = scheduler.open(recipe(engine, tick=0.02, select=same_group))
+        for n in range(7):
+            lane.submit(Task(f"t{n}"), owner="a")
+            await asyncio.sleep(0.006)
+        await asyncio.sleep(0.1)
+        # The first is alone and does not wait; the others come at 6, 12, 18, then 24, 30, 36 ms.
+        assert engine.order == [("t0",), ("t1", "t2", "t3"), ("t4", "t5", "t6")]

@@ -141,14 +141,30 @@ def window(frames: int = 500, *, final: bool = False, language: str | None = Non
 
 def test_a_batch_holds_the_most_urgent_window_and_those_like_it() -> None:
     waiting = [
-        Queued(window(500 if n % 3 else 750, language=("en", "fr")[n % 2])) for n in range(9)
+        Queued(window(500 if n % 3 else 1000, language=("en", "fr")[n % 2])) for n in range(9)
     ]
     select = whisper.recipe(RECORD, cores=2).select
-    chosen = select(waiting)
-    assert chosen[0] is waiting[0]
-    assert chosen == [waiting[0], waiting[3], waiting[6]]
+    assert select(waiting) == [waiting[0], waiting[3], waiting[6]]
     assert len(select([Queued(window()) for _ in range(50)])) == 8
     assert len(select([Queued(window(final=True)) for _ in range(50)])) == 4
+
+
+@pytest.mark.parametrize(("first", "others", "together"), [(500, 750, 5), (750, 500, 5)])
+def test_windows_of_about_the_same_length_fill_a_small_batch(
+    first: int, others: int, together: int
+) -> None:
+    select = whisper.recipe(RECORD, cores=2).select
+    far = [Queued(window(1500)), Queued(window(500, final=True))]
+    waiting = [Queued(window(first)), *far, *(Queued(window(others)) for _ in range(4))]
+    chosen = select(waiting)
+    assert len(chosen) == together
+    assert not any(one in far for one in chosen)
+
+
+def test_windows_of_another_length_do_not_join_a_batch_that_is_large_enough() -> None:
+    select = whisper.recipe(RECORD, cores=2).select
+    waiting = [*(Queued(window(500)) for _ in range(4)), *(Queued(window(750)) for _ in range(4))]
+    assert select(waiting) == waiting[:4]
 
 
 def test_recordings_never_make_a_live_batch_longer_nor_a_step_long() -> None:

@@ -263,7 +263,7 @@ def test_a_final_that_fails_its_checks_is_decoded_with_all_of_30_seconds(
     monkeypatch.setattr("engines.quality.LEAST_LOGPROB", -0.35)
     hear(engine, good, bad)
     encodes = [(c["batch"], c["args"][0].shape[2]) for c in calls.named("encode")]
-    assert encodes == [(2, 500), (1, MOST_FRAMES)]
+    assert encodes == [(1, 500), (1, 500), (1, MOST_FRAMES)]
     calls.calls.clear()
     hear(engine, replace(bad, frames=MOST_FRAMES))
     assert [c["sampling_temperature"] for c in calls.named("generate")] == [1.0, 0.4]

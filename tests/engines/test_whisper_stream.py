@@ -482,6 +482,22 @@ async def test_the_final_is_there_when_the_turn_ends_if_it_was_decoded_in_the_pa
         assert ear.finals[-1].end == round(1.5 * SAMPLE_RATE)
 
 
+async def test_under_load_no_final_is_decoded_on_the_chance_that_the_turn_is_over() -> None:
+    ear = Ear(spoken("good morning everyone"))
+    async with seat(ear, 0.1) as lane:
+        lane.wait = 0.5
+        recognition = recogniser(lane).open(OPTIONS, owner="a")
+        task, heard = reading(recognition)
+        await speak(recognition, 1.5)
+        recognition.pause()
+        await speak(recognition, 0.3)
+        assert ear.finals == []
+        recognition.finish()
+        await task
+        assert heard[-1].text == "good morning everyone"
+        assert len(ear.finals) == 1
+
+
 async def test_a_final_that_is_still_being_decoded_is_waited_for() -> None:
     ear = Ear(spoken("good morning everyone"))
     async with seat(ear, 0.1) as lane:

@@ -45,6 +45,13 @@ def at(seconds: float) -> int:
 # Sizes
 
 
+def test_a_window_moves_on_when_it_outgrows_the_shortest_input() -> None:
+    assert STOCK.trim_seconds == 8
+    assert SHORT.trim_seconds == 5
+    assert StreamSettings(floor_seconds=2, tail_seconds=0.3).trim_seconds == 4
+    assert StreamSettings(floor_seconds=5, full_windows=True).trim_seconds == 8
+
+
 @pytest.mark.parametrize(
     ("seconds", "settings", "frames"),
     [
