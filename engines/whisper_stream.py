@@ -28,9 +28,13 @@ from engines.whisper_windows import (
 STALE_SECONDS = 1.5
 """A partial that has waited so long is not worth decoding: newer audio is there."""
 
-SPECULATION_WAIT = 0.3
-"""Seconds that finals may wait before none is decoded on the chance that nothing more is said: it
-would hardly be there any sooner, as the silence that ends an utterance is not much longer."""
+SPECULATION_WAIT = 1.0
+"""Seconds that finals may wait before none is decoded on the chance that nothing more is said: a
+lane that is so far behind has no time for what may be of no use."""
+
+HEADROOM = 1.5
+"""How many times as long as a partial takes to wait before the next: the lane is not asked for all
+it could do, so that finals find it ready."""
 
 SLOWEST_SECONDS = 3.0
 """Most seconds between partials, however slow they are."""
@@ -128,6 +132,8 @@ class WhisperRecognition:
             word_times=options.word_times,
             trim_seconds=recogniser.settings.trim_seconds,
         )
+        self._turnaround = 0.0
+        """Seconds from asking for a partial to its answer, a moving average."""
         self._adapt(0.0)
         self._asked: deque[_Asked] = deque()
         self._last: _Asked | None = None
@@ -284,6 +290,8 @@ class WhisperRecognition:
             return None
         self._asked.popleft()
         if asked.window.purpose == "partial" and not asked.dropped:
+            if decoded is None:
+                self._turnaround = _now() - asked.at  # stale: no time for a slow average
             self._adapt(_now() - asked.at)
         if decoded is not None:
             return self._take(asked, decoded)
@@ -306,9 +314,10 @@ class WhisperRecognition:
 
     def _adapt(self, seconds: float) -> None:
         """Ask for partials as often as the lane can answer them, given how long the last took."""
-        seconds = max(seconds, self._recogniser.lane.predicted_wait(JobClass.PARTIAL))
+        self._turnaround = (self._turnaround + seconds) / 2
+        seconds = max(self._turnaround, self._recogniser.lane.predicted_wait(JobClass.PARTIAL))
         least = self._recogniser.settings.min_interval
-        self._progress.interval = min(max(2 * seconds, least), SLOWEST_SECONDS)
+        self._progress.interval = min(max(HEADROOM * seconds, least), SLOWEST_SECONDS)
 
     def _conclude(self, hypothesis: Hypothesis) -> Hypothesis:
         memory = self._recogniser.memory

@@ -1,7 +1,7 @@
 """Speech through the captions pipeline as a live session has it, as fast as the engines answer.
 
-Audio goes in a tenth of a second at a time, and the next only when nothing is being decoded: the
-same partials come whatever the machine is doing.
+Audio goes in a tenth of a second at a time, and the next only when nothing is being decoded, so a
+slow machine is never behind.
 """
 
 import asyncio

@@ -296,7 +296,7 @@ async def test_words_appear_while_the_speaker_goes_on_and_settle() -> None:
 
 async def test_partials_follow_each_other_as_fast_as_the_engine_allows() -> None:
     ear = Ear([])
-    for seconds, least, most in ((0.05, 30, 34), (0.3, 15, 17), (2.0, 3, 4)):
+    for seconds, least, most in ((0.05, 30, 34), (0.3, 19, 23), (2.0, 3, 5)):
         ear.decodes.clear()
         async with seat(ear, seconds) as lane:
             recognition = recogniser(lane).open(OPTIONS, owner="a")
@@ -315,7 +315,7 @@ async def test_partials_are_stretched_by_the_wait_that_the_lane_predicts() -> No
         recognition = recogniser(lane).open(OPTIONS, owner="a")
         task, _ = reading(recognition)
         await speak(recognition, 10)
-        assert 8 <= len(ear.partials) <= 10
+        assert 11 <= len(ear.partials) <= 13
         lane.wait = 60.0
         ear.decodes.clear()
         await speak(recognition, 30)
@@ -336,7 +336,7 @@ async def test_a_partial_that_went_stale_is_tried_again_with_newer_audio() -> No
         lane.release()
         await speak(recognition, 4)
         assert len(ear.partials) >= 1
-        assert ear.partials[0].end > 3 * SAMPLE_RATE
+        assert ear.partials[0].end > 2 * SAMPLE_RATE
         recognition.finish()
         await task
         assert heard[-1].text == counted(0, 20)
@@ -485,10 +485,10 @@ async def test_the_final_is_there_when_the_turn_ends_if_it_was_decoded_in_the_pa
 async def test_under_load_no_final_is_decoded_on_the_chance_that_the_turn_is_over() -> None:
     ear = Ear(spoken("good morning everyone"))
     async with seat(ear, 0.1) as lane:
-        lane.wait = 0.5
+        lane.wait = 1.5
         recognition = recogniser(lane).open(OPTIONS, owner="a")
         task, heard = reading(recognition)
-        await speak(recognition, 1.5)
+        await speak(recognition, 4)
         recognition.pause()
         await speak(recognition, 0.3)
         assert ear.finals == []
