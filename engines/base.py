@@ -173,9 +173,9 @@ class Recipe:
     """Least seconds from the start of one step to that of the next on the same worker: what comes
     meanwhile shares a step. For work so small that handing it over costs as much."""
     full_batch: int | None = None
-    """Jobs that fill a step. With several workers, PARTIALs then gather behind one step of PARTIALs
-    on each worker but the last, until so many wait: batches stay large, and finals find a free
-    worker (None: every job takes the first worker that is free)."""
+    """Jobs that fill a step. With several workers, PARTIALs then gather behind steps of PARTIALs on
+    each worker but the last, until so many wait, and FINALs do while so many PARTIALs wait: batches
+    stay large, and each class finds a worker (None: a job takes the first worker that is free)."""
     replay: bool = False
     """Keep a streaming job's inputs, so that it can start again when its worker died."""
     longest_wait: float | None = None

@@ -1,5 +1,6 @@
 """Which new jobs a seat may take: of several seats, one is kept free for what is more urgent."""
 
+from collections import Counter
 from collections.abc import Collection
 
 from engines.base import JobClass, Recipe
@@ -13,8 +14,8 @@ class Reservation:
     not take the last free one unless they are overdue: live work alone could keep the others busy
     forever. A lane of one seat reserves nothing, nor does one without live jobs.
 
-    Where steps have room for a batch, PARTIALs leave the last seat to finals too, until they fill
-    a batch: see `Recipe.full_batch`."""
+    Where steps have room for a batch, PARTIALs leave the last seat to FINALs too, until they fill
+    a batch, and FINALs leave it to a full batch of PARTIALs: see `Recipe.full_batch`."""
 
     def __init__(self, recipe: Recipe, jobs: Jobs) -> None:
         self._recipe = recipe
@@ -28,8 +29,9 @@ class Reservation:
     def newcomers(self, seat: Seat, now: float) -> Collection[Ticket]:
         """Those of the jobs without a seat that this one may take."""
         homeless: Collection[Ticket] = self._jobs.homeless.values()
-        if self._gathers(seat):
-            homeless = [ticket for ticket in homeless if ticket.kind is not JobClass.PARTIAL]
+        gathering = self._gathering(seat)
+        if gathering is not None:
+            homeless = [ticket for ticket in homeless if ticket.kind is not gathering]
         if not self._holds(now):
             return homeless
         if self._all_but_this_work_in_background(seat):
@@ -57,15 +59,20 @@ class Reservation:
     def _holds(self, now: float) -> bool:
         return self._recipe.workers > 1 and now < self._live_until
 
-    def _gathers(self, seat: Seat) -> bool:
-        """Whether partials wait for each other, as those before them still run elsewhere."""
+    def _gathering(self, seat: Seat) -> JobClass | None:
+        """The class whose jobs wait for each other, as those before them still run elsewhere."""
         full = self._recipe.full_batch
         if full is None or self._recipe.workers == 1:
-            return False
-        others = (each.step_kind for each in self._jobs.seats if each is not seat)
-        if sum(kind is JobClass.PARTIAL for kind in others) < self._recipe.workers - 1:
-            return False
-        return sum(t.kind is JobClass.PARTIAL for t in self._jobs.homeless.values()) < full
+            return None
+        running = Counter(each.step_kind for each in self._jobs.seats if each is not seat)
+        waiting = Counter(ticket.kind for ticket in self._jobs.homeless.values())
+        behind = [JobClass.PARTIAL]
+        if waiting[JobClass.PARTIAL] >= full:
+            behind.append(JobClass.FINAL)
+        for kind in behind:
+            if running[kind] >= self._recipe.workers - 1 and waiting[kind] < full:
+                return kind
+        return None
 
     def _all_but_this_work_in_background(self, seat: Seat) -> bool:
         others = sum(bool(each.background) for each in self._jobs.seats if each is not seat)

@@ -150,3 +150,19 @@ async def test_what_comes_within_a_tick_shares_a_step() -> None:
         await asyncio.sleep(0.1)
         # The first is alone and does not wait; the others come at 6, 12, 18, then 24, 30, 36 ms.
         assert engine.order == [("t0",), ("t1", "t2", "t3"), ("t4", "t5", "t6")]
+
+
+async def test_finals_gather_while_a_full_batch_of_partials_waits() -> None:
+    engine = Paced(base=1.0)
+    async with scheduling(cores=2) as scheduler:
+        lane = scheduler.open(recipe(engine, workers=2, full_batch=4, select=same_group))
+        tickets = [lane.submit(Task("f", group="f"), owner="a", kind=JobClass.FINAL)]
+        tickets += [lane.submit(Task("p0"), owner="b", kind=JobClass.PARTIAL)]
+        await asyncio.sleep(0.5)
+        for n in range(4):
+            tickets.append(lane.submit(Task("p"), owner=f"o{n}", kind=JobClass.PARTIAL))
+        for n in range(2):
+            tickets.append(lane.submit(Task("f", group="f"), owner=f"f{n}", kind=JobClass.FINAL))
+        await asyncio.gather(*map(collect, tickets))
+        assert engine.order[2:] == [("f", "f"), ("p",) * 4]
+        assert engine.log[-1][0] == pytest.approx(1.0), "both classes found a worker at once"
