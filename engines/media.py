@@ -5,7 +5,7 @@ import logging
 import struct
 import threading
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -60,15 +60,6 @@ async def decode(
             yield block
     finally:
         await ahead.close()
-
-
-async def probe_seconds(source: Source) -> float | None:
-    """How long the recording says it is, or None; an estimate for MP3 and AAC without an index.
-
-    Leaves an open file at an arbitrary position. Never raises `MediaError`: `decode` finds the
-    words for what is wrong.
-    """
-    return await asyncio.to_thread(_declared_seconds, source)
 
 
 class _Stopped(Exception):
@@ -334,14 +325,3 @@ def _is_incomplete_wav(file: BinaryIO) -> bool:
         if name == b"data":
             return length < STREAMED and at > size + SLACK
     return False
-
-
-def _declared_seconds(source: Source) -> float | None:
-    import av
-
-    with suppress(MediaError), _opened(source) as file:
-        container = _container(_Input(file, threading.Event()))
-        with closing(container):
-            duration = container.duration
-        return duration / av.time_base if duration is not None and duration > 0 else None
-    return None

@@ -11,16 +11,13 @@ Floats = NDArray[np.float32]
 FRAME = 160
 """Samples from one frame to the next."""
 
-SILENCE = -1.5
-"""The feature of digital silence in a window that is nowhere loud enough to raise it."""
-
 _REACH = 200
 """A frame spans so many samples before its position, and so many from it on."""
 _REFLECTED = 2
 """The frames of a window whose span begins before it; they see its beginning mirrored."""
 _HANN: Floats = np.hanning(2 * _REACH + 1)[:-1].astype(np.float32)
 _LEAST_POWER = 1e-10
-_LOG_SILENCE = -10.0
+_SILENCE = -10.0
 """The logarithm of the least power."""
 _DYNAMICS = 8.0
 """What lies so far (in decades) below a window's loudest value is raised to that level."""
@@ -89,9 +86,9 @@ class LogMel:
         inner_end = max(_REFLECTED, (length - _REACH) // FRAME + 1)
         inner = self._inner(start // FRAME + _REFLECTED, start // FRAME + inner_end)
         edges = self._edges(start, end, [*range(_REFLECTED), *range(inner_end, sounding)])
-        level = max(edges.max(), inner.max(initial=_LOG_SILENCE)) - _DYNAMICS
+        level = max(edges.max(), inner.max(initial=_SILENCE)) - _DYNAMICS
 
-        features = np.full((self._filters.shape[1], frames), _LOG_SILENCE, np.float32)
+        features = np.full((self._filters.shape[1], frames), _SILENCE, np.float32)
         features[:, _REFLECTED:inner_end] = inner.T
         features[:, :_REFLECTED] = edges[:_REFLECTED][:frames].T
         features[:, inner_end:sounding] = edges[_REFLECTED:][: max(0, frames - inner_end)].T

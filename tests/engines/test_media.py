@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from voice import RATE, say, write_wav
 
 from engines.base import InvalidInput
-from engines.media import AHEAD, MediaError, Source, decode, probe_seconds
+from engines.media import AHEAD, MediaError, Source, decode
 from engines.recognition import Samples
 
 SENTENCE = "the quick brown fox jumps over the lazy dog and runs into the deep forest"
@@ -406,16 +406,3 @@ async def test_a_generator_never_started_starts_no_thread() -> None:
     decoded = decode(io.BytesIO(b""), max_seconds=1)
     assert decoding_threads() == []
     await decoded.aclose()
-
-
-@pytest.mark.parametrize("container", ["wav", "flac", "mp3", "ogg", "webm", "mp4"])
-async def test_a_recording_says_how_long_it_is(container: str, tmp_path: Path) -> None:
-    path = tmp_path / "recording"
-    path.write_bytes(recorded(container))
-    seconds = await probe_seconds(path)
-    assert seconds == pytest.approx(len(speech()) / RATE, abs=0.1)
-
-
-@pytest.mark.parametrize("content", [b"", b"not a recording", a_picture()])
-async def test_what_is_no_recording_has_no_length(content: bytes) -> None:
-    assert await probe_seconds(io.BytesIO(content)) is None
