@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from engines.catalogue import ModelRecord
+from engines.models import ENGINES
 from engines.strict_yaml import ConfigError, Document, load, unknown_name, validate
 
 __all__ = [
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 FILE_NAME = "antiphon.yaml"
-ENGINES = ("whisper", "pocketsphinx", "null")
 PREFIX = "ANTIPHON_"
 KEY_VARIABLE = "ANTIPHON_API_KEY"
 OTHER_VARIABLES = ("ANTIPHON_CONFIG", "ANTIPHON_DATA_DIR", "ANTIPHON_SPEECH", "ANTIPHON_URL")
@@ -319,13 +319,15 @@ def _from_environment(
 
 
 def _check_models(models: tuple[ModelRecord, ...], document: Document) -> None:
-    """Refuse engines that do not exist and names that two models claim."""
+    """Refuse engines and options that do not exist, and names that two models claim."""
     owners: dict[str, int] = {}
     for index, record in enumerate(models):
         here: tuple[str | int, ...] = ("models", index)
         if record.engine not in ENGINES:
             message = unknown_name("engine", record.engine, ENGINES)
             raise document.error((*here, "engine"), message)
+        if record.options:
+            validate(ENGINES[record.engine].options_model, document, (*here, "options"))
         if record.engine == "whisper" and not record.source:
             message = "a 'whisper' model needs a 'source': a directory or a Hugging Face repository"
             raise document.error(here, message)

@@ -74,7 +74,12 @@ def verbose(result: Transcription, granularities: Sequence[Granularity]) -> dict
     }
     if "segment" in granularities:
         body["segments"] = [
-            {"id": number, "start": part.start, "end": part.end, "text": part.text.strip()}
+            {
+                "id": number,
+                "start": round(part.start, 3),
+                "end": round(part.end, 3),
+                "text": part.text.strip(),
+            }
             for number, part in enumerate(result.segments)
         ]
     if "word" in granularities:
@@ -84,7 +89,7 @@ def verbose(result: Transcription, granularities: Sequence[Granularity]) -> dict
 
 
 def word_json(word: Word) -> dict[str, Any]:
-    return {"word": word.text, "start": word.start, "end": word.end}
+    return {"word": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
 
 
 def _json(value: object) -> web.Response:

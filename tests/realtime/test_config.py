@@ -114,6 +114,10 @@ def test_sections_with_nothing_in_them_are_as_good_as_absent() -> None:
         ("defaults:\n  language: english", "2: 'defaults.language' should be an ISO 639-1 code"),
         ("models:\n- name: a\n  engine: wisper", "3: unknown engine 'wisper'; did you mean 'whi"),
         ("models:\n- name: a", "2: 'models[0]' needs the key 'engine'"),
+        (
+            "models:\n- name: a\n  engine: whisper\n  source: ./x\n  options:\n    beam_sise: 2",
+            "6: unknown key 'beam_sise' in 'models[0].options'; did you mean 'beam_size'",
+        ),
         ("models:\n- name: a\n  engine: whisper", "2: a 'whisper' model needs a 'source'"),
         (
             "models:\n- {name: a, engine: 'null'}\n- engine: 'null'\n  name: a",
