@@ -43,7 +43,17 @@ class Unsupported(EngineError):
 
 
 class InvalidInput(EngineError):
-    """The caller's audio or text cannot be used (unreadable file, no audio stream)."""
+    """The caller's audio or text cannot be used (unreadable file, no audio stream).
+
+    `param` is the name of the request field that is wrong, where it is one.
+    """
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+    def __reduce__(self) -> tuple[type["InvalidInput"], tuple[str, str | None]]:
+        return type(self), (str(self), self.param)
 
 
 class Busy(EngineError):

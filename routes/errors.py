@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from engines.base import Busy, EngineError, InvalidInput, ModelNotFound, Unsupported
+from engines.generation import ContextLengthExceeded
 
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
@@ -107,8 +108,10 @@ def _from_engine(error: EngineError) -> ApiError:
             return ApiError(404, str(error), code="model_not_found", param="model")
         case Unsupported():
             return invalid(error.param, str(error))
+        case ContextLengthExceeded():
+            return ApiError(400, str(error), code="context_length_exceeded", param="messages")
         case InvalidInput():
-            return invalid(None, str(error))
+            return invalid(error.param, str(error))
         case Busy():
             wait = str(max(1, math.ceil(error.retry_after)))
             return ApiError(

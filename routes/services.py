@@ -1,12 +1,14 @@
 """What the REST routes need from the server, given to them by the composition root."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from aiohttp import web
 
 from engines.base import Capabilities
+from engines.generation import Embed, Embedding, Generate, GenerationEvent, Rank, Relevance
 from engines.recognition import RecognitionOptions, Samples, Word
 
 
@@ -52,6 +54,64 @@ class Transcriber(Protocol):
         ...
 
 
+TextTask = Literal["chat", "embedding", "rerank"]
+"""What a text route wants a model for."""
+
+
+class Answer(Protocol):
+    """A provider's answer to a request that was passed on."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Those that a client may see: Content-Type, Retry-After, x-request-id."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises `EngineError` when the provider breaks it off."""
+        ...
+
+
+class Remote(Protocol):
+    """A model of a provider elsewhere."""
+
+    def post(self, path: str, body: Mapping[str, Any]) -> AbstractAsyncContextManager[Answer]:
+        """Pass on a request for `path` (such as `/chat/completions`) with the provider's name of
+        the model in it. Raises `EngineError` when the provider cannot be reached."""
+        ...
+
+
+class LanguageModels(Protocol):
+    """Models that write, embed and rank text, here or at a provider."""
+
+    def check(self, model: str, task: TextTask) -> None:
+        """Raise `ModelNotFound` or `Unsupported`, with what to run, before any work."""
+        ...
+
+    def remote(self, model: str) -> Remote | None:
+        """The provider's model that a name such as `openai.gpt-5` means; None for our own."""
+        ...
+
+    def generate(
+        self, model: str, request: Generate, *, owner: str
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        """One answer, as it is made; `Finished` comes last. Providers' models answer too.
+
+        Closing the generator frees the engine. Raises `EngineError`.
+        """
+        ...
+
+    async def embed(self, model: str, inputs: Sequence[Embed], *, owner: str) -> list[Embedding]:
+        """A vector for each input, in order. Raises `EngineError`."""
+        ...
+
+    async def rank(self, model: str, pairs: Sequence[Rank], *, owner: str) -> list[Relevance]:
+        """How relevant each pair's document is, in order. Raises `EngineError`."""
+        ...
+
+
 class Models(Protocol):
     """The models that are here."""
 
@@ -93,6 +153,7 @@ class Services:
     settings: RouteSettings
     models: Models
     transcriber: Transcriber
+    language: LanguageModels
 
 
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
