@@ -7,11 +7,12 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from language_models import Scripted
 from openai import AsyncOpenAI
 
 from engines.base import Capabilities, ModelNotFound, Unsupported
 from engines.recognition import RecognitionOptions, Samples, Word
-from routes.services import ModelEntry, RouteSettings, Segment, Services
+from routes.services import LanguageModels, ModelEntry, RouteSettings, Segment, Services
 from routes.setup import setup
 
 Client = TestClient[web.Request, web.Application]
@@ -107,12 +108,19 @@ async def serving(
     script: Script | None = None,
     *,
     models: TwoModels | None = None,
+    language: LanguageModels | None = None,
     extra: Sequence[web.RouteDef] = (),
     **changes: Any,
 ) -> AsyncIterator[Client]:
     """The REST server on a port of its own, and a client of it; `changes` are of its settings."""
     app = web.Application()
-    services = Services("9.9.9", settings(**changes), models or TwoModels(), script or Script())
+    services = Services(
+        "9.9.9",
+        settings(**changes),
+        models or TwoModels(),
+        script or Script(),
+        language or Scripted(),
+    )
     setup(app, services)
     app.add_routes(extra)
     async with TestClient(TestServer(app)) as client:
