@@ -67,6 +67,10 @@ class Busy(EngineError):
         return type(self), (str(self), self.retry_after)
 
 
+class ProviderError(EngineError):
+    """A provider elsewhere could not be reached, refused its key or answered nonsense."""
+
+
 class WorkerCrashed(EngineError):
     """The worker process died under this job, twice."""
 

@@ -8,7 +8,14 @@ import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
-from engines.base import Busy, EngineError, InvalidInput, ModelNotFound, Unsupported
+from engines.base import (
+    Busy,
+    EngineError,
+    InvalidInput,
+    ModelNotFound,
+    ProviderError,
+    Unsupported,
+)
 from engines.generation import ContextLengthExceeded
 
 INVALID_REQUEST = "invalid_request_error"
@@ -109,7 +116,7 @@ def _from_engine(error: EngineError) -> ApiError:
         case Unsupported():
             return invalid(error.param, str(error))
         case ContextLengthExceeded():
-            return ApiError(400, str(error), code="context_length_exceeded", param="messages")
+            return ApiError(400, str(error), code="context_length_exceeded", param=error.param)
         case InvalidInput():
             return invalid(error.param, str(error))
         case Busy():
@@ -121,6 +128,8 @@ def _from_engine(error: EngineError) -> ApiError:
                 code="rate_limit_exceeded",
                 headers={"Retry-After": wait},
             )
+        case ProviderError():
+            return ApiError(502, str(error), type=SERVER_ERROR, code="provider_error")
         case _:
             return ApiError(500, str(error), type=SERVER_ERROR)
 
