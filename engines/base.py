@@ -97,22 +97,31 @@ class Work:
     `payload` is what was submitted. A streaming job also gets the `inputs` pushed since its last
     step, in order, and `ended` once no more will come. A job that is not streaming has no inputs
     and is `ended` from its first step; if its outcome is not done, it is stepped again.
+
+    `progress` is not empty in the first step of a job that another worker died with: all that the
+    outcomes of its steps there named as theirs.
     """
 
     job: int
     payload: Any
     inputs: tuple[Any, ...] = ()
     ended: bool = True
+    progress: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one step brought for one job: events for its ticket, and whether the job is over."""
+    """What one step brought for one job: events for its ticket, and whether the job is over.
+
+    `progress` is what another worker needs to go on from here if this one dies. Without any, a job
+    starts again from the beginning, and fails if its reader has been told something already.
+    """
 
     job: int
     events: tuple[Any, ...] = ()
     done: bool = False
     error: EngineError | None = None
+    progress: tuple[Any, ...] = ()
 
 
 class Engine(Protocol):

@@ -16,8 +16,7 @@ from engines.base import InvalidInput
 
 
 class ContextLengthExceeded(InvalidInput):
-    """The prompt, or the prompt and the answer that was asked for, is longer than the model's
-    context."""
+    """The prompt leaves no room for an answer in the model's context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +92,12 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """One answer. `max_tokens` None: to the end of the context. `logprobs` None: none; else that
-    many alternatives for each token, beside the token itself. `stop` texts end the answer and are
-    not part of it. `truncate` leaves out the oldest messages (or tokens) where the prompt would not
-    fit; without it that is `ContextLengthExceeded`."""
+    """One answer. `max_tokens` None: to the end of the context, which always ends it.
+
+    `logprobs` None: none; else that many alternatives for each token, beside the token itself.
+    `stop` texts end the answer and are not part of it. `truncate` leaves out the oldest messages
+    (or tokens) where the prompt would not fit; without it that is `ContextLengthExceeded`.
+    """
 
     prompt: Chat | Plain
     sampling: Sampling = Sampling()
@@ -120,7 +121,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """More of the answer; whole characters. `logprobs` of the tokens it is made of, if asked for."""
+    """More of the answer, in whole characters; `logprobs` of its tokens, if asked for."""
 
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()

@@ -5,24 +5,29 @@ import logging
 from collections.abc import Mapping
 from types import ModuleType
 
-from engines import null, pocketsphinx, whisper
-from engines.base import Capabilities, EngineError
+from engines import llama, null, pocketsphinx, whisper
+from engines.base import Capabilities, EngineError, Unsupported
 from engines.catalogue import Catalogue, ModelRecord
+from engines.language import LanguageModel
 from engines.recognition import Recogniser, RecognitionOptions
 from engines.scheduler import Lane, Scheduler
 
 log = logging.getLogger(__name__)
 
+DEFAULT = "default"
+"""The name of the model that is used when nobody says another."""
+
 ENGINES: Mapping[str, ModuleType] = {
     "pocketsphinx": pocketsphinx,
     "whisper": whisper,
+    "llama": llama,
     "null": null,
 }
 """Each engine's module: its `recipe`, `recogniser`, `capabilities` and `check`."""
 
 
 class ModelStore:
-    """Loads recognisers by name or alias and keeps them.
+    """Loads models by name or alias and keeps them.
 
     Constructing one reads model directories, so it is done before the loop runs, or in a thread.
     """
@@ -30,7 +35,8 @@ class ModelStore:
     def __init__(self, catalogue: Catalogue, scheduler: Scheduler) -> None:
         self.catalogue = catalogue
         self._scheduler = scheduler
-        self._loads: dict[str, asyncio.Task[Recogniser]] = {}
+        self._loads: dict[str, asyncio.Task[Lane]] = {}
+        self._recognisers: dict[str, Recogniser] = {}
         self._lanes: dict[str, Lane] = {}
         self._capabilities = {r.name: _capabilities(r) for r in catalogue.records()}
 
@@ -59,6 +65,32 @@ class ModelStore:
     async def recogniser(self, name: str) -> Recogniser:
         """The model, loaded. A load that failed is tried again by the next who asks."""
         record = self.catalogue.resolve(name)
+        if record.engine == "llama":
+            ENGINES[record.engine].check(record, RecognitionOptions())
+        lane = await self._lane(record)
+        found = self._recognisers.get(record.name)
+        if found is None:
+            module = ENGINES[record.engine]
+            found = module.recogniser(record, self.capabilities(record), lane)
+            self._recognisers[record.name] = found
+        return found
+
+    async def language(self, name: str) -> LanguageModel:
+        """The language, embedding or ranking model, loaded; like `recogniser`."""
+        record = self.language_record(name)
+        return LanguageModel(record.name, await self._lane(record))
+
+    def language_record(self, name: str) -> ModelRecord:
+        """The record of a model for text. Raises `ModelNotFound` or `Unsupported`."""
+        catalogue = self.catalogue
+        record = catalogue.default_language() if name == DEFAULT else catalogue.resolve(name)
+        if record.engine != "llama":
+            raise Unsupported(
+                f"The model '{record.name}' transcribes speech; it does not write text.", "model"
+            )
+        return record
+
+    async def _lane(self, record: ModelRecord) -> Lane:
         load = self._loads.get(record.name)
         if load is None:
             load = asyncio.create_task(self._load(record), name=f"load {record.name}")
@@ -73,13 +105,14 @@ class ModelStore:
             load.cancel()
         await asyncio.gather(*loads, return_exceptions=True)
 
-    def _loaded(self, name: str, task: asyncio.Task[Recogniser]) -> None:
+    def _loaded(self, name: str, task: asyncio.Task[Lane]) -> None:
         if task.cancelled() or task.exception() is not None:
             self._loads.pop(name, None)
 
-    async def _load(self, record: ModelRecord) -> Recogniser:
+    async def _load(self, record: ModelRecord) -> Lane:
         log.info("loading model %s", record.name)
-        recipe = ENGINES[record.engine].recipe(record, self._scheduler.device.cores)
+        cores = self._scheduler.device.cores
+        recipe = await asyncio.to_thread(ENGINES[record.engine].recipe, record, cores)
         lane = self._scheduler.open(recipe)
         try:
             await lane.start()
@@ -87,10 +120,7 @@ class ModelStore:
             await self._scheduler.close(lane)
             raise
         self._lanes[record.name] = lane
-        recogniser: Recogniser = ENGINES[record.engine].recogniser(
-            record, self.capabilities(record), lane
-        )
-        return recogniser
+        return lane
 
 
 def _capabilities(record: ModelRecord) -> Capabilities:

@@ -5,8 +5,9 @@ A message is a length (8 bytes, big endian) and a pickle. Both ends are this pro
 
 import pickle
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from engines.base import EngineError, Outcome, Work
 
@@ -19,6 +20,31 @@ class Step:
 
     work: Sequence[Work]
     drops: Sequence[int] = ()
+
+
+class Payloads:
+    """Each job's payload travels once: the parent leaves it out of later steps, and the child puts
+    it back. Both forget a job when it is done or dropped."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Any] = {}
+
+    def leave_out(self, work: Sequence[Work]) -> Sequence[Work]:
+        """The work as it is sent: a payload that the child has is None."""
+        sent = [replace(w, payload=None) if w.job in self._known else w for w in work]
+        self._known |= dict.fromkeys(w.job for w in work)
+        return sent
+
+    def put_back(self, work: Sequence[Work]) -> Sequence[Work]:
+        """The work as it was meant."""
+        for each in work:
+            self._known.setdefault(each.job, each.payload)
+        return [replace(w, payload=self._known[w.job]) for w in work]
+
+    def forget(self, jobs: Iterable[int]) -> None:
+        """These jobs take part in no more steps."""
+        for job in jobs:
+            self._known.pop(job, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,9 @@ class Stepping:
 
     def _work(self, ticket: Ticket) -> Work:
         inputs = ticket.take(INPUTS_PER_STEP, keep=self._recipe.replay)
-        return Work(ticket.job, ticket.payload, inputs, ticket.ended)
+        progress = tuple(ticket.progress) if ticket.resumes else ()
+        ticket.resumes = False
+        return Work(ticket.job, ticket.payload, inputs, ticket.ended, progress)
 
     async def _attempt(
         self, seat: Seat, tickets: Sequence[Ticket], work: Sequence[Work], drops: Sequence[int]
@@ -202,6 +204,7 @@ class Stepping:
             if ticket is None:
                 continue
             ticket.waiting_since = _now()
+            ticket.progress += outcome.progress
             if outcome.done and not ticket.request.streaming:
                 self._statistics.served(ticket.kind, ticket.served)
             ticket.deliver(outcome.events, done=outcome.done, error=outcome.error)
@@ -232,8 +235,15 @@ class Stepping:
                 await self._isolate(seat, [ticket], [alone], cause)
             ticket.running = False  # who cancels it from now on has it dropped
 
+    def _can_go_on(self, ticket: Ticket) -> bool:
+        """Whether another worker could do the job without telling its reader anything twice."""
+        if ticket.request.streaming:
+            return self._recipe.replay
+        return bool(ticket.progress) or not ticket.told
+
     def _lose(self, seat: Seat) -> None:
-        """The worker died: its jobs start again from their first input, once; then they fail."""
+        """The worker died: its jobs go on elsewhere, from their progress or from their first input,
+        once; then they fail."""
         log.warning("a worker of model %s died and is started again", self._recipe.name)
         self._statistics.crashed()
         seat.alive = False
@@ -242,7 +252,7 @@ class Stepping:
             self._jobs.leave(ticket)
             ticket.running = False
             ticket.tries += 1
-            if ticket.tries >= TRIES or (ticket.request.streaming and not self._recipe.replay):
+            if ticket.tries >= TRIES or not self._can_go_on(ticket):
                 ticket.close(WorkerCrashed("The process that worked on this request died."))
             elif self._jobs.queued(ticket.request.coalesce) is not None:
                 ticket.close(outcome="coalesced")

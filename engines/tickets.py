@@ -60,6 +60,12 @@ class Ticket:
         self._changed = changed
         self._inputs: deque[tuple[Any, int]] = deque()
         self._taken: list[tuple[Any, int]] = []
+        self.progress: list[Any] = []
+        """What its steps named as needed to go on elsewhere."""
+        self.told = False
+        """Whether its reader has been given something."""
+        self.resumes = False
+        """Whether its next step has to go on from its progress."""
         self._backlog = 0
         self._ended = not request.streaming
         self._results: deque[Any] = deque()
@@ -173,11 +179,13 @@ class Ticket:
         self._inputs.extendleft(reversed(self._taken))
         self._backlog += sum(size for _, size in self._taken)
         self._taken.clear()
+        self.resumes = True
         self.started = False
 
     def deliver(self, events: tuple[Any, ...], *, done: bool, error: EngineError | None) -> None:
         """Hand results to the reader."""
         self._results.extend(events)
+        self.told = self.told or bool(events)
         if done or error is not None:
             self.close(error, "done")
         else:
@@ -192,6 +200,7 @@ class Ticket:
         self.outcome = outcome if error is None else "failed"
         self._inputs.clear()
         self._taken.clear()
+        self.progress.clear()
         self._backlog = 0
         self._wake.set()
         self._changed(self)

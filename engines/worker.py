@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 from engines.base import Engine, EngineError, Outcome
-from engines.pipes import LENGTH, Reply, Step, pack
+from engines.pipes import LENGTH, Payloads, Reply, Step, pack
 
 
 def _read(pipe: BinaryIO) -> Any:
@@ -34,6 +34,7 @@ def _answer(act: Callable[[], Sequence[Outcome]]) -> Reply:
 
 def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
     engines: list[Engine] = []
+    payloads = Payloads()
 
     def build() -> Sequence[Outcome]:
         engines.append(_read(requests)())
@@ -42,7 +43,12 @@ def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
     def run(request: Step) -> Sequence[Outcome]:
         for job in request.drops:
             engines[0].drop(job)
-        return engines[0].step(request.work) if request.work else ()
+        payloads.forget(request.drops)
+        if not request.work:
+            return ()
+        outcomes = engines[0].step(payloads.put_back(request.work))
+        payloads.forget(outcome.job for outcome in outcomes if outcome.done)
+        return outcomes
 
     def reply(answer: Reply) -> None:
         replies.write(pack(answer))

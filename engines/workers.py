@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from engines.base import Engine, EngineError, Outcome, Recipe, Work
-from engines.pipes import LENGTH, Reply, Step, pack
+from engines.pipes import LENGTH, Payloads, Reply, Step, pack
 
 START_SECONDS = 300.0
 """Longest time a model may take to load."""
@@ -124,6 +124,7 @@ class ProcessWorker:
 
     def __init__(self, build: Callable[[], Engine]) -> None:
         self._recipe = build
+        self._payloads = Payloads()
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -132,6 +133,7 @@ class ProcessWorker:
         return self._process.pid if self._process else None
 
     async def start(self) -> None:
+        self._payloads = Payloads()
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -146,7 +148,10 @@ class ProcessWorker:
         await self._ask(self._recipe, START_SECONDS)
 
     async def step(self, work: Sequence[Work], drops: Sequence[int]) -> Sequence[Outcome]:
-        return await self._ask(Step(work, drops), STEP_SECONDS)
+        self._payloads.forget(drops)
+        outcomes = await self._ask(Step(self._payloads.leave_out(work), drops), STEP_SECONDS)
+        self._payloads.forget(outcome.job for outcome in outcomes if outcome.done)
+        return outcomes
 
     async def _ask(self, message: object, seconds: float) -> Sequence[Outcome]:
         process = self._process

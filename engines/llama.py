@@ -1,0 +1,123 @@
+"""Language, embedding and ranking models in GGUF files: their options, and how they run."""
+
+from functools import partial
+from typing import Literal
+
+from pydantic import Field
+
+from engines.base import Capabilities, EngineError, Recipe, Unsupported, UpTo
+from engines.catalogue import ModelRecord
+from engines.gguf_files import Kind, kind_of, read_metadata
+from engines.llama_context import Pooling
+from engines.llama_embedder import EmbedderSettings, LlamaEmbedder
+from engines.llama_engine import LlamaEngine, LlamaSettings
+from engines.options import EngineOptions, read_options
+from engines.recognition import Recogniser, RecognitionOptions
+from engines.scheduler import Lane
+
+__all__ = ["LlamaOptions", "capabilities", "check", "kind", "options_model", "recipe", "recogniser"]
+
+_TEXTS_WAITING = 4096
+"""Texts that may wait to be embedded; each request brings a few at a time."""
+
+
+class LlamaOptions(EngineOptions):
+    """`kind`: what the model is for, where its file does not tell.
+
+    `context`: most tokens of a prompt and its answer, or of a text to embed (None: what the model
+    was trained with, up to 8,192; 2,048 for a text). `cache_tokens`: of all answers together, and
+    of what is kept for prompts that begin alike (None: two contexts). `sequences`: answers written
+    at the same time. `batch`: most tokens computed at once. `threads`: cores (None: all).
+    `gpu_layers`: layers on a GPU (None: all, where there is one). `pooling`: how a text's vector is
+    made (None: as the file says).
+    """
+
+    kind: Kind | None = None
+    context: int | None = Field(default=None, ge=64)
+    cache_tokens: int | None = Field(default=None, ge=64)
+    sequences: int = Field(default=16, ge=1, le=240)
+    batch: int = Field(default=512, ge=32, le=8192)
+    threads: int | None = Field(default=None, ge=1, le=256)
+    gpu_layers: int | None = Field(default=None, ge=0)
+    pooling: Pooling | None = None
+
+
+options_model = LlamaOptions
+
+
+def kind(record: ModelRecord) -> Literal["chat", "embedding", "rerank"]:
+    """What the model is for. Reads the head of its file; raises `EngineError`."""
+    options = read_options(record, LlamaOptions)
+    return options.kind or kind_of(read_metadata(_path(record)))
+
+
+def capabilities(record: ModelRecord) -> Capabilities:
+    """Nothing that has to do with speech."""
+    return Capabilities(word_times=False)
+
+
+def check(record: ModelRecord, options: RecognitionOptions) -> None:
+    """Raise `Unsupported`: it cannot hear."""
+    raise _deaf(record.name)
+
+
+def recogniser(record: ModelRecord, able: Capabilities, lane: Lane) -> Recogniser:
+    """Raises `Unsupported`: it cannot hear."""
+    raise _deaf(record.name)
+
+
+def recipe(record: ModelRecord, cores: int) -> Recipe:
+    """How to run it: in a process, as llama.cpp ends its own on a failed assertion."""
+    options = read_options(record, LlamaOptions)
+    threads = min(options.threads or cores, max(1, cores))
+    if kind(record) != "chat":
+        return _embedding(record, options, threads)
+    settings = LlamaSettings(
+        name=record.name,
+        path=str(_path(record)),
+        context=options.context,
+        cells=options.cache_tokens,
+        sequences=options.sequences,
+        batch=max(options.batch, options.sequences),
+        threads=threads,
+        gpu_layers=options.gpu_layers,
+    )
+    return Recipe(
+        name=record.name,
+        build=partial(LlamaEngine, settings),
+        select=UpTo(options.sequences),
+        slots=options.sequences,
+        worker="process",
+        cores=threads,
+    )
+
+
+def _embedding(record: ModelRecord, options: LlamaOptions, threads: int) -> Recipe:
+    settings = EmbedderSettings(
+        name=record.name,
+        path=str(_path(record)),
+        context=options.context,
+        pooling=options.pooling,
+        threads=threads,
+        gpu_layers=options.gpu_layers,
+    )
+    return Recipe(
+        name=record.name,
+        build=partial(LlamaEmbedder, settings),
+        select=UpTo(64),
+        worker="process",
+        capacity=_TEXTS_WAITING,
+        cores=threads,
+    )
+
+
+def _path(record: ModelRecord) -> str:
+    if record.source is None:
+        raise EngineError(f"Model '{record.name}' needs a 'source': a GGUF file.")
+    return record.source
+
+
+def _deaf(name: str) -> Unsupported:
+    return Unsupported(
+        f"The model '{name}' is a language model and cannot transcribe speech.", "model"
+    )

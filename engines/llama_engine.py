@@ -1,0 +1,307 @@
+"""Continuous batching on llama.cpp: many answers in one context, each step a batch of what is
+most urgent."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from engines.base import EngineError, Outcome, Work
+from engines.generation import Generate
+from engines.kv_cells import Cells
+from engines.llama_answers import Answer
+from engines.llama_context import CACHE_FULL, Context, ContextSize, LlamaModel, closing_all
+from engines.llama_pace import Pace
+from engines.llama_prompts import Prompts
+from engines.llama_sampling import Sampler
+from engines.llama_text import Tokeniser
+
+ROUND_SECONDS = 0.02
+"""A step goes on for so long where nobody waits to be told a first token: handing a step over
+costs about as much as a token of a small model."""
+
+IDLE_SEQUENCES = 16
+"""Answers that are over, and whose tokens are kept for a prompt that begins alike."""
+
+WORTH_WAITING = 32
+"""Tokens of a prompt that are worth waiting for while another answer computes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaSettings:
+    """`context`: most tokens of one prompt and its answer. `cells`: of all together.
+    `sequences`: answers at once. `batch`: most tokens of one decode."""
+
+    name: str
+    path: str
+    context: int | None
+    cells: int | None
+    sequences: int
+    batch: int
+    threads: int
+    gpu_layers: int | None
+
+
+class LlamaEngine:
+    """Jobs of `Generate`; each step brings those in it closer to their end by a token or more.
+
+    A prompt is computed in chunks between other answers' tokens. What an answer and its prompt left
+    in the context stays until the room is needed, and a prompt that begins alike does not compute
+    it again. When the cells run out, the least urgent answer gives up its own and computes them
+    again later, from its tokens.
+    """
+
+    def __init__(self, settings: LlamaSettings) -> None:
+        self._model = LlamaModel(settings.name, settings.path, settings.gpu_layers)
+        with closing_all(self._model):
+            trained = self._model.trained_context
+            self._longest = min(settings.context or DEFAULT_CONTEXT, trained)
+            cells = max(settings.cells or 2 * self._longest, self._longest)
+            sequences = min(MOST_SEQUENCES, settings.sequences + IDLE_SEQUENCES)
+            size = ContextSize(cells, sequences, settings.batch, settings.threads)
+            self._context = Context(self._model, size)
+        with closing_all(self._model, self._context):
+            self._cells = Cells(cells, sequences)
+            self._tokeniser = Tokeniser(self._model.vocabulary)
+            self._prompts = Prompts(self._tokeniser, self._model.template, self._longest)
+            self._pace = Pace(settings.batch)
+            self._reuses = not self._model.forgets_whole
+            self._answers: dict[int, Answer] = {}
+            self._warm_up()
+
+    def step(self, work: Sequence[Work]) -> Sequence[Outcome]:
+        outcomes = self._join(work)
+        answers = [self._answers[each.job] for each in work if each.job in self._answers]
+        began = time.perf_counter()
+        rounds = 0
+        while True:
+            self._compute(answers)
+            rounds += 1
+            spent = time.perf_counter() - began
+            if spent * (rounds + 1) / rounds > ROUND_SECONDS or not _all_writing(answers):
+                break
+        return outcomes + [self._outcome(answer) for answer in answers]
+
+    def drop(self, job: int) -> None:
+        answer = self._answers.pop(job, None)
+        if answer is not None:
+            answer.close()
+            self._leave(answer)
+
+    def close(self) -> None:
+        for job in list(self._answers):
+            self.drop(job)
+        self._context.close()
+        self._model.close()
+
+    # Who takes part
+
+    def _join(self, work: Sequence[Work]) -> list[Outcome]:
+        """Begin the answers that are new; the outcomes of those that cannot begin."""
+        failed = []
+        for each in work:
+            if each.job in self._answers:
+                continue
+            try:
+                self._answers[each.job] = self._begin(each)
+            except EngineError as error:
+                failed.append(Outcome(each.job, done=True, error=error))
+        return failed
+
+    def _begin(self, work: Work) -> Answer:
+        request: Generate = work.payload
+        prompt = self._prompts.prompt(request)
+        sampler = Sampler(self._model.pointer, request.sampling, prompt.grammar, request.logprobs)
+        answer = Answer(work.job, request, prompt, sampler, self._tokeniser)
+        with closing_all(sampler):
+            answer.go_on(work.progress)
+        return answer
+
+    def _outcome(self, answer: Answer) -> Outcome:
+        events, progress = answer.take_events(), answer.take_new()
+        if answer.ended:
+            self.drop(answer.job)
+        return Outcome(answer.job, events, done=answer.ended, progress=progress)
+
+    # One round: who has a place, what is computed, who picks
+
+    def _compute(self, answers: Sequence[Answer]) -> None:
+        """A token for each answer whose prompt is done, and more of the prompts of the others."""
+        active = [answer for answer in answers if not answer.ended]
+        for answer in active:
+            if answer.sequence is None:
+                self._seat(answer, active)
+        seated = [answer for answer in active if answer.sequence is not None]
+        writing = [answer for answer in seated if self._missing(answer) == 1]
+        reading = [answer for answer in seated if self._missing(answer) > 1]
+        if reading:
+            self._mixed(writing, reading, active)
+            return
+        for group in self._pace.groups(writing):
+            self._decode([(answer, 1) for answer in group], active)
+
+    def _mixed(
+        self, writing: Sequence[Answer], reading: Sequence[Answer], active: Sequence[Answer]
+    ) -> None:
+        """Prompts, the most urgent first, in the room beside the tokens of those that write."""
+        shares = [(answer, 1) for answer in writing]
+        room = self._pace.prompt_tokens(len(writing))
+        for answer in reading:
+            count = min(room, self._missing(answer))
+            if count:
+                shares.append((answer, count))
+            room -= count
+        self._decode(shares, active)
+
+    def _decode(self, shares: Sequence[tuple[Answer, int]], active: Sequence[Answer]) -> None:
+        """Compute so many tokens of each answer, and let those that are complete pick their next
+        one. Answers that lose their place to the others are left out."""
+        asked = sum(count for _, count in shares)
+        while self._cells.room < asked and self._make_room(active):
+            shares = [(answer, count) for answer, count in shares if answer.sequence is not None]
+            asked = sum(count for _, count in shares)
+        shares = list(self._fitting(shares))
+        while shares:
+            places = self._fill(shares)
+            began = time.perf_counter()
+            if self._context.decode() != CACHE_FULL:
+                self._pace.took(sum(c for _, c in shares), len(shares), _since(began))
+                self._deliver(shares, places)
+                return
+            self._context.clear_batch()
+            if not self._make_room(active):
+                raise EngineError(f"The cache of model '{self._model.name}' is full.")
+            shares = [share for share in shares if share[0].sequence is not None]
+
+    def _fitting(self, shares: Sequence[tuple[Answer, int]]) -> Iterator[tuple[Answer, int]]:
+        room = self._cells.room
+        for answer, count in shares:
+            count = min(count, room)
+            room -= count
+            if count:
+                yield answer, count
+
+    def _fill(self, shares: Sequence[tuple[Answer, int]]) -> list[int]:
+        places = []
+        for answer, count in shares:
+            assert answer.sequence is not None
+            held = self._cells.held(answer.sequence)
+            tokens = answer.tokens[held : held + count]
+            places.append(self._context.add(tokens, held, answer.sequence, every=False))
+        return places
+
+    def _deliver(self, shares: Sequence[tuple[Answer, int]], places: Sequence[int]) -> None:
+        for (answer, count), place in zip(shares, places, strict=True):
+            assert answer.sequence is not None
+            held = self._cells.held(answer.sequence)
+            self._cells.extend(answer.sequence, answer.tokens[held : held + count])
+            if not self._missing(answer):
+                answer.pick(self._context.pointer, place, self._longest)
+
+    def _missing(self, answer: Answer) -> int:
+        """Tokens that have to be computed before the next can be picked."""
+        held = 0 if answer.sequence is None else self._cells.held(answer.sequence)
+        return len(answer.tokens) - held
+
+    # Places in the context
+
+    def _seat(self, answer: Answer, active: Sequence[Answer]) -> None:
+        """Give it a sequence with the longest prefix that is there, unless room is short or a
+        longer one is being computed for another answer."""
+        source, shared = self._prefix(answer)
+        if self._comes_soon(answer, shared, active):
+            return
+        while self._cells.room < len(answer.tokens) - shared or not self._cells.open_ids:
+            if not self._evict(keep=source):
+                if not self._evict():
+                    return
+                source, shared = self._prefix(answer)
+        sequence = self._cells.open()
+        if shared:
+            self._cells.share(source, sequence, shared)
+            self._context.copy(source, sequence, shared)
+        answer.sequence = sequence
+        if not answer.written:
+            answer.cached = shared
+
+    def _prefix(self, answer: Answer) -> tuple[int, int]:
+        if not self._reuses:
+            return -1, 0
+        source, shared = self._cells.longest_prefix(answer.tokens)
+        # The last token is computed in any case: what follows it is asked for.
+        return source, min(shared, len(answer.tokens) - 1)
+
+    def _comes_soon(self, answer: Answer, shared: int, active: Sequence[Answer]) -> bool:
+        """Whether an answer whose prompt is being computed begins alike for longer."""
+        if not self._reuses:
+            return False
+        for other in active:
+            if other.sequence is not None and self._missing(other) > 1:
+                alike = _common(other.tokens, answer.tokens)
+                if alike >= shared + WORTH_WAITING:
+                    return True
+        return False
+
+    def _make_room(self, active: Sequence[Answer]) -> bool:
+        """Free the cells of an idle sequence, or else of the least urgent answer but the first."""
+        if self._evict():
+            return True
+        seated = [answer for answer in self._answers.values() if answer.sequence is not None]
+        order = {answer.job: place for place, answer in enumerate(active)}
+        seated.sort(key=lambda answer: order.get(answer.job, len(order)))
+        if len(seated) < 2:
+            return False
+        self._forget(seated[-1])
+        return True
+
+    def _evict(self, keep: int = -1) -> bool:
+        idle = [sequence for sequence in self._cells.idle if sequence != keep]
+        if not idle:
+            return False
+        self._cells.free(idle[0])
+        self._context.cut(idle[0], 0)
+        return True
+
+    def _leave(self, answer: Answer) -> None:
+        """What it computed stays for others, where it can be shared."""
+        if answer.sequence is None:
+            return
+        if self._reuses and self._cells.held(answer.sequence):
+            self._cells.rest(answer.sequence)
+            answer.sequence = None
+        else:
+            self._forget(answer)
+
+    def _forget(self, answer: Answer) -> None:
+        assert answer.sequence is not None
+        self._cells.free(answer.sequence)
+        self._context.cut(answer.sequence, 0)
+        answer.sequence = None
+
+    def _warm_up(self) -> None:
+        """Touch all weights once, so that the first answer need not."""
+        self._context.add([0], 0, 0, every=False)
+        self._context.decode()
+        self._context.clear()
+
+
+DEFAULT_CONTEXT = 8192
+"""Tokens of context where neither the configuration nor the model's training says less."""
+
+MOST_SEQUENCES = 256
+"""llama.cpp's own bound."""
+
+
+def _all_writing(answers: Sequence[Answer]) -> bool:
+    """Whether each has been told its first token and is not over."""
+    return all(answer.written > 1 and not answer.ended for answer in answers) and bool(answers)
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    for place, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return place
+    return min(len(one), len(other))
+
+
+def _since(began: float) -> float:
+    return time.perf_counter() - began

@@ -1,0 +1,87 @@
+"""What the text routes use: the models here, and those of the providers in the configuration."""
+
+import os
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+
+from engines.base import ModelNotFound, Unsupported
+from engines.cloud import Endpoint, Provider, RemoteModel
+from engines.generation import Embed, Embedding, Generate, GenerationEvent, Rank, Relevance
+from engines.models import ModelStore
+from realtime.config import Provider as ProviderSettings
+from routes.services import TextTask
+
+_DOES = {
+    "chat": "writes text: ask it at /v1/chat/completions",
+    "embedding": "makes embeddings: ask it at /v1/embeddings",
+    "rerank": "ranks documents: ask it at /v1/rerank",
+}
+
+
+class LanguageModels:
+    """See `routes.services.LanguageModels`."""
+
+    def __init__(self, store: ModelStore, providers: Mapping[str, ProviderSettings]) -> None:
+        self._store = store
+        self._providers = {
+            name: Provider(_endpoint(name, settings)) for name, settings in providers.items()
+        }
+
+    def check(self, model: str, task: TextTask) -> None:
+        """Raise `ModelNotFound` or `Unsupported`, with what to run, before any work."""
+        if self.remote(model) is not None:
+            return
+        record = self._store.language_record(model)
+        kind = self._store.kind(record)
+        if kind != task:
+            raise Unsupported(f"The model '{record.name}' {_DOES[kind]}.", "model")
+
+    def remote(self, model: str) -> RemoteModel | None:
+        """The provider's model that a name means; a model that is here comes first."""
+        provider, dot, name = model.partition(".")
+        if not dot or provider not in self._providers:
+            return None
+        try:
+            self._store.catalogue.resolve(model)
+        except ModelNotFound:
+            return self._providers[provider].model(name)
+        return None
+
+    async def generate(
+        self, model: str, request: Generate, *, owner: str
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        """One answer, as it is made."""
+        remote = self.remote(model)
+        if remote is not None:
+            answer = remote.generate(request)
+        else:
+            answer = (await self._store.language(model)).generate(request, owner=owner)
+        async with aclosing(answer):
+            async for event in answer:
+                yield event
+
+    async def embed(self, model: str, inputs: Sequence[Embed], *, owner: str) -> list[Embedding]:
+        """A vector for each input, in order."""
+        remote = self.remote(model)
+        if remote is not None:
+            return await remote.embed(inputs)
+        return await (await self._store.language(model)).embed(inputs, owner=owner)
+
+    async def rank(self, model: str, pairs: Sequence[Rank], *, owner: str) -> list[Relevance]:
+        """How relevant each pair's document is, in order."""
+        remote = self.remote(model)
+        if remote is not None:
+            return await remote.rank(pairs)
+        return await (await self._store.language(model)).rank(pairs, owner=owner)
+
+    async def close(self) -> None:
+        """Close the connections to providers."""
+        for provider in self._providers.values():
+            await provider.close()
+
+
+def _endpoint(name: str, settings: ProviderSettings) -> Endpoint:
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    if settings.api_key_env is not None:
+        key = os.environ.get(settings.api_key_env)
+    return Endpoint(name, settings.base_url, key)

@@ -1,0 +1,337 @@
+"""Answers written together by the real llama.cpp, on models made for the tests."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gguf_models
+import pytest
+
+from engines.base import EngineError, Outcome, Work
+from engines.generation import (
+    Chat,
+    ContextLengthExceeded,
+    Finished,
+    Format,
+    Generate,
+    Plain,
+    Sampling,
+    TextDelta,
+)
+from engines.llama_engine import LlamaEngine, LlamaSettings
+
+GREEDY = Sampling(temperature=0)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a scripted model and one of random weights."""
+    folder = tmp_path_factory.mktemp("gguf")
+    gguf_models.scripted(folder / "scripted.gguf")
+    gguf_models.scripted(folder / "endless.gguf", "one two three four five ", ends=False)
+    gguf_models.random(folder / "random.gguf")
+    return folder
+
+
+class Run:
+    """An engine and the jobs it was given."""
+
+    def __init__(self, engine: LlamaEngine) -> None:
+        self.engine = engine
+        self.open: dict[int, Generate] = {}
+        self.events: dict[int, list[Any]] = {}
+        self.errors: dict[int, EngineError] = {}
+        self.progress: dict[int, list[Any]] = {}
+
+    def add(self, *requests: Generate) -> list[int]:
+        """New jobs; answers their numbers."""
+        jobs = [len(self.events) + n for n in range(len(requests))]
+        for job, request in zip(jobs, requests, strict=True):
+            self.open[job] = request
+            self.events[job], self.progress[job] = [], []
+        return jobs
+
+    def step(self) -> Sequence[Outcome]:
+        outcomes = self.engine.step([Work(job, request) for job, request in self.open.items()])
+        for outcome in outcomes:
+            self.events[outcome.job] += outcome.events
+            self.progress[outcome.job] += outcome.progress
+            if outcome.error is not None:
+                self.errors[outcome.job] = outcome.error
+            if outcome.done:
+                del self.open[outcome.job]
+        return outcomes
+
+    def finish(self, *, most: int = 2000) -> None:
+        for _ in range(most):
+            if not self.open:
+                return
+            self.step()
+        raise AssertionError(f"{len(self.open)} answers do not end")
+
+    def text(self, job: int) -> str:
+        return "".join(each.text for each in self.events[job] if isinstance(each, TextDelta))
+
+    def end(self, job: int) -> Finished:
+        last = self.events[job][-1]
+        assert isinstance(last, Finished)
+        return last
+
+
+@pytest.fixture
+def opened(models: Path) -> Iterator[Any]:
+    """Opens engines and closes them."""
+    engines: list[LlamaEngine] = []
+
+    def open_one(name: str = "scripted", **settings: Any) -> Run:
+        known: dict[str, Any] = {
+            "context": None,
+            "cells": None,
+            "sequences": 8,
+            "batch": 128,
+            "threads": 1,
+            "gpu_layers": None,
+        }
+        path = str(models / f"{name}.gguf")
+        engines.append(LlamaEngine(LlamaSettings(name=name, path=path, **known | settings)))
+        return Run(engines[-1])
+
+    yield open_one
+    for engine in engines:
+        engine.close()
+
+
+def asked(text: str = "Hi", **settings: Any) -> Generate:
+    chat = Chat(({"role": "user", "content": text},))
+    return Generate(chat, **{"sampling": GREEDY} | settings)
+
+
+def plain(tokens: Sequence[int], **settings: Any) -> Generate:
+    return Generate(Plain(tuple(tokens)), **{"sampling": GREEDY} | settings)
+
+
+def test_an_answer_is_written_to_its_end(opened: Any) -> None:
+    run = opened()
+    (job,) = run.add(asked())
+    run.finish()
+    assert run.text(job) == gguf_models.ANSWER
+    usage = run.end(job).usage
+    assert run.end(job).reason == "stop"
+    assert usage.prompt > 10
+    assert usage.completion == len(gguf_models.cut(gguf_models.ANSWER))
+
+
+def test_many_answers_at_once_say_what_each_says_alone(opened: Any) -> None:
+    run = opened()
+    jobs = run.add(*(asked("x" * n) for n in range(1, 12)))
+    run.finish()
+    assert {run.text(job) for job in jobs} == {gguf_models.ANSWER}
+
+
+def test_logits_in_a_batch_are_those_of_the_prompt_alone(opened: Any) -> None:
+    prompts = [[1 + (7 * n + 3 * k) % 500 for k in range(20 + 9 * n)] for n in range(6)]
+    requests = [plain(prompt, max_tokens=1, logprobs=5) for prompt in prompts]
+    together = opened("random")
+    jobs = together.add(*requests)
+    together.finish()
+    for job, request in zip(jobs, requests, strict=True):
+        alone = opened("random")
+        (only,) = alone.add(request)
+        alone.finish()
+        for one, other in zip(_top(together, job), _top(alone, only), strict=True):
+            assert one == pytest.approx(other, abs=1e-3)
+
+
+def test_a_prompt_that_begins_alike_is_not_computed_again(opened: Any) -> None:
+    run = opened("random")
+    prompt = [1 + n % 500 for n in range(300)]
+    (first,) = run.add(plain(prompt, max_tokens=4))
+    run.finish()
+    (second,) = run.add(plain([*prompt, 7, 8, 9], max_tokens=1, logprobs=5))
+    run.finish()
+    assert run.end(first).usage.cached == 0
+    assert run.end(second).usage.cached == 300
+    fresh = opened("random")
+    (alone,) = fresh.add(plain([*prompt, 7, 8, 9], max_tokens=1, logprobs=5))
+    fresh.finish()
+    assert _top(run, second) == pytest.approx(_top(fresh, alone), abs=1e-3)
+
+
+def test_prompts_that_come_together_and_begin_alike_are_computed_once(opened: Any) -> None:
+    run = opened("random")
+    prompt = [1 + n % 500 for n in range(300)]
+    jobs = run.add(*(plain([*prompt, 10 + n], max_tokens=2) for n in range(4)))
+    run.finish()
+    assert sorted(run.end(job).usage.cached for job in jobs) == [0, 300, 300, 300]
+
+
+def test_the_same_prompt_again_computes_its_last_token_only(opened: Any) -> None:
+    run = opened()
+    for _ in range(2):
+        (job,) = run.add(asked())
+        run.finish()
+    assert run.text(job) == gguf_models.ANSWER
+    assert run.end(job).usage.cached == run.end(job).usage.prompt - 1
+
+
+def test_a_long_prompt_does_not_stop_those_that_write(opened: Any) -> None:
+    run = opened("endless", context=512)
+    (writer,) = run.add(asked(max_tokens=400))
+    while not run.text(writer):
+        run.step()
+    (reader,) = run.add(asked("y" * 300, max_tokens=2))
+    steps = 0
+    while not run.text(reader):
+        before = len(run.progress[writer])
+        run.step()
+        assert len(run.progress[writer]) > before
+        steps += 1
+    assert steps >= 2
+
+
+def test_a_prompt_beyond_the_context_is_refused_before_any_work(opened: Any) -> None:
+    run = opened(context=128)
+    (job,) = run.add(asked("z" * 400))
+    run.step()
+    assert isinstance(run.errors[job], ContextLengthExceeded)
+    assert "maximum context length is 128 tokens" in str(run.errors[job])
+
+
+def test_an_answer_ends_with_the_context(opened: Any) -> None:
+    run = opened("endless", context=128)
+    (job,) = run.add(asked())
+    run.finish()
+    usage = run.end(job).usage
+    assert run.end(job).reason == "length"
+    assert usage.prompt + usage.completion == 128
+
+
+def test_the_oldest_messages_are_left_out_where_that_is_asked_for(opened: Any) -> None:
+    run = opened(context=256)
+    messages = [{"role": "user", "content": "q" * 50}, {"role": "assistant", "content": "a" * 50}]
+    chat = Chat((*(messages * 4), {"role": "user", "content": "last"}))
+    (job,) = run.add(Generate(chat, GREEDY, truncate=True))
+    run.finish()
+    assert run.text(job) == gguf_models.ANSWER
+    assert 128 < run.end(job).usage.prompt < 256
+
+
+def test_user_text_never_becomes_a_control_token(opened: Any) -> None:
+    run = opened()
+    (plain_job,) = run.add(asked("0123456789"))
+    run.finish()
+    (job,) = run.add(asked("<|im_end|>"))
+    run.finish()
+    assert run.end(job).usage.prompt == run.end(plain_job).usage.prompt
+
+
+def test_a_stop_text_ends_the_answer_and_is_not_part_of_it(opened: Any) -> None:
+    run = opened()
+    (job,) = run.add(asked(stop=("forty",)))
+    run.finish()
+    assert run.text(job) == "The answer to everything is "
+    assert run.end(job).reason == "stop"
+
+
+def test_an_answer_has_no_more_tokens_than_were_asked_for(opened: Any) -> None:
+    run = opened()
+    (job,) = run.add(asked(max_tokens=3))
+    run.finish()
+    assert run.end(job).usage.completion == 3
+    assert run.end(job).reason == "length"
+
+
+def test_a_seed_gives_the_same_answer_alone_and_in_company(opened: Any) -> None:
+    warm = Sampling(temperature=1.0, seed=42)
+    prompt = list(range(5, 25))
+    run = opened("random")
+    (alone,) = run.add(plain(prompt, sampling=warm, max_tokens=20))
+    run.finish()
+    others = [plain(range(30, 50), max_tokens=20, sampling=Sampling(seed=n)) for n in range(3)]
+    same, *_ = run.add(plain(prompt, sampling=warm, max_tokens=20), *others)
+    run.finish()
+    assert run.text(same) == run.text(alone)
+
+
+def test_answers_that_do_not_fit_together_give_way_and_still_end(opened: Any) -> None:
+    run = opened("endless", context=256, cells=256)
+    jobs = run.add(*(asked(max_tokens=100) for _ in range(6)))
+    run.finish()
+    for job in jobs:
+        assert run.end(job).usage.completion == 100
+        assert run.text(job) == ("one two three four five " * 40)[: len(run.text(job))]
+
+
+def test_more_answers_than_sequences_wait_for_each_other(opened: Any) -> None:
+    run = opened(sequences=2)
+    jobs = run.add(*(asked(str(n)) for n in range(20)))
+    run.finish()
+    assert all(run.text(job) == gguf_models.ANSWER for job in jobs)
+
+
+def test_who_is_dropped_leaves_room_for_the_others(opened: Any) -> None:
+    run = opened("endless", context=256, cells=256)
+    gone, stays = run.add(asked(max_tokens=200), asked(max_tokens=100))
+    run.step()
+    run.engine.drop(gone)
+    del run.open[gone]
+    run.finish()
+    assert run.end(stays).usage.completion == 100
+
+
+def test_an_answer_goes_on_from_what_another_worker_wrote(opened: Any) -> None:
+    run = opened()
+    (job,) = run.add(asked())
+    while len(run.progress[job]) < 3:
+        run.step()
+    said = run.text(job)
+    other = opened()
+    work = Work(0, asked(), progress=tuple(run.progress[job]))
+    events = list(other.engine.step([work])[0].events)
+    other.events[0], other.progress[0], other.open[0] = events, [], asked()
+    if not any(isinstance(event, Finished) for event in events):
+        other.finish()
+    assert said + other.text(0) == gguf_models.ANSWER
+    assert other.end(0).usage.completion == len(gguf_models.cut(gguf_models.ANSWER))
+
+
+def test_an_answer_that_has_to_be_json_is_json_or_the_beginning_of_it(opened: Any) -> None:
+    run = opened("random")
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    jobs = run.add(
+        *(
+            asked(
+                str(n),
+                format=Format("json_schema", {**schema, "additionalProperties": False}),
+                sampling=Sampling(seed=n),
+                max_tokens=60,
+            )
+            for n in range(8)
+        )
+    )
+    run.finish()
+    for job in jobs:
+        if run.end(job).reason == "stop":
+            assert isinstance(json.loads(run.text(job))["a"], int)
+        else:
+            assert run.text(job).lstrip().startswith("{")
+
+
+def test_a_file_that_is_no_model_is_told_in_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(b"GGUF and then nothing")
+    settings = LlamaSettings("broken", str(path), None, None, 4, 64, 1, None)
+    with pytest.raises(EngineError, match="no GGUF that llama.cpp can load"):
+        LlamaEngine(settings)
+
+
+def _top(run: Run, job: int) -> list[float]:
+    found = [
+        [each.logprob for each in logprob.top]
+        for event in run.events[job]
+        if isinstance(event, TextDelta)
+        for logprob in event.logprobs
+    ]
+    assert found, "no log-probabilities"
+    return found[0]
