@@ -91,9 +91,14 @@ class Server:
     """`antiphon serve` in a process group of its own, while the block runs."""
 
     def __init__(
-        self, folder: Path, *arguments: str, configuration: object = None, tls: bool = False
+        self,
+        folder: Path,
+        *arguments: str,
+        configuration: object = None,
+        tls: bool = False,
+        port: int | None = None,
     ) -> None:
-        self.port = free_port()
+        self.port = free_port() if port is None else port
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._folder = folder
         self._arguments = arguments
