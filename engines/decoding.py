@@ -26,6 +26,8 @@ class Decode:
     """Text that was said before the window."""
     context_tokens: int = 0
     """How many tokens of prompt and context the decoder sees: exactly so many, or 0 for none."""
+    voiced: float | None = None
+    """Seconds of speech in the window, where known."""
     word_times: bool = False
     """Whether words get exact times, by alignment; else times are spread over the window."""
 

@@ -75,13 +75,13 @@ class StreamedRecognition:
         self._pushed += len(samples)
         self._ticket.push(samples, len(samples))
 
-    def pause(self) -> None:
+    def pause(self, voiced: float | None = None) -> None:
         """Nothing: the engine has heard all but the latest audio, and its final is near."""
 
     def resume(self) -> None:
         """Nothing, as nothing was begun at the pause."""
 
-    def finish(self) -> None:
+    def finish(self, voiced: float | None = None) -> None:
         """The utterance is complete."""
         self._ticket.finish(self._final)
 

@@ -73,10 +73,11 @@ class Recognition(Protocol):
 
     def push(self, samples: Samples) -> None: ...
 
-    def pause(self) -> None:
+    def pause(self, voiced: float | None = None) -> None:
         """The speaker has been silent for a moment: the utterance may be over.
 
-        Audio pushed from here until `resume` has no speech in it.
+        Audio pushed from here until `resume` has no speech in it. `voiced`: seconds of speech so
+        far, where known.
         """
         ...
 
@@ -84,8 +85,9 @@ class Recognition(Protocol):
         """Speech goes on after a pause, in the audio that is pushed next."""
         ...
 
-    def finish(self) -> None:
-        """No more audio will come; the final hypothesis follows, with FINAL urgency."""
+    def finish(self, voiced: float | None = None) -> None:
+        """No more audio will come; the final hypothesis follows, with FINAL urgency. `voiced`:
+        seconds of speech in all, where known."""
         ...
 
     def cancel(self) -> None:

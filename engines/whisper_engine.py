@@ -239,9 +239,9 @@ class Whisper:
         asks = [window.ask for window in windows]
         prompts = [
             self._vocabulary.prompt(
-                language,
-                ask.options.task,
-                f"{ask.options.prompt} {ask.context}",
+                self._vocabulary.head(language, ask.options.task),
+                ask.options.prompt,
+                ask.context,
                 ask.context_tokens,
             )
             for ask, language in zip(asks, languages, strict=True)
@@ -268,7 +268,7 @@ class Whisper:
         verdict = judge(
             text,
             seconds=window.seconds,
-            voiced_seconds=None,
+            voiced_seconds=window.ask.voiced,
             avg_logprob=avg_logprob,
             no_speech_prob=float(result.no_speech_prob),
         )

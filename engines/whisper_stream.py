@@ -132,6 +132,8 @@ class WhisperRecognition:
             word_times=options.word_times,
             trim_seconds=recogniser.settings.trim_seconds,
         )
+        self._voiced: float | None = None
+        """Seconds of speech, as far as was told."""
         self._turnaround = 0.0
         """Seconds from asking for a partial to its answer, a moving average."""
         self._adapt(0.0)
@@ -159,10 +161,11 @@ class WhisperRecognition:
         if not self._asked and self._progress.next() is not None:
             self._changed.set()
 
-    def pause(self) -> None:
+    def pause(self, voiced: float | None = None) -> None:
         """The utterance may be over: decode its final now, so that it is there when it is."""
         if self._progress.paused or self._progress.finished or self._cancelled:
             return
+        self._voiced = voiced
         self._progress.paused = True
         for asked in self._asked:
             if asked.window.purpose == "partial" and not asked.answer.started:
@@ -189,10 +192,11 @@ class WhisperRecognition:
         self._last = self._conclusion = None
         self._changed.set()
 
-    def finish(self) -> None:
+    def finish(self, voiced: float | None = None) -> None:
         """The utterance is complete; a partial that is under way is not worth waiting for."""
         if self._progress.finished or self._cancelled:
             return
+        self._voiced = voiced
         self._progress.finished = True
         self._ended = _now()
         for asked in self._asked:
@@ -265,6 +269,7 @@ class WhisperRecognition:
 
     def _decode(self, window: Window) -> Decode:
         settings = self._recogniser.settings
+        whole = window.purpose == "final" and window.start == 0
         context = ""
         if settings.context_tokens:
             language = self._options.language or self._progress.language
@@ -281,6 +286,7 @@ class WhisperRecognition:
             final=window.purpose != "partial",
             context=context,
             context_tokens=context_size(self._options.prompt, context, settings),
+            voiced=self._voiced if whole else None,
             word_times=window.word_times,
         )
 

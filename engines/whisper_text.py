@@ -41,16 +41,19 @@ class Vocabulary:
             return [self._start]
         return [self._start, self._special(f"<|{language}|>"), self._special(f"<|{task}|>")]
 
-    def prompt(self, language: str, task: str, before: str, size: int) -> list[int]:
-        """The decoder's prompt, with exactly `size` tokens of what was said `before`.
+    def prompt(self, head: Sequence[int], hint: str, before: str, size: int) -> list[int]:
+        """The decoder's prompt behind `head`: exactly `size` tokens of the user's `hint` and of
+        what was said `before`, the latest of both; each has half of them if it needs it.
 
         Padded in front with the token that begins such text, so that prompts of one `size` have
         one length. Text never becomes a control token.
         """
-        head = [*self.head(language, task), self._plain]
+        head = [*head, self._plain]
         if not size:
             return head
-        told = self.encode(f" {before.strip()}")[-size:]
+        hinted, told = (self.encode(f" {text.strip()}".rstrip()) for text in (hint, before))
+        hinted = hinted[-max(size // 2, size - len(told)) :]
+        told = [*hinted, *told[max(0, len(told) + len(hinted) - size) :]]
         return [*[self._previous] * (size + 1 - len(told)), *told, *head]
 
     def encode(self, text: str) -> list[int]:

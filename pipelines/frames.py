@@ -52,12 +52,13 @@ class Pause(Frame):
     """The speaker has been silent for a moment, until `at`: the utterance may be over.
 
     With `resumed` it is not: after such a pause, speech goes on at `at`. Either comes between the
-    audio before `at` and the audio after it.
+    audio before `at` and the audio after it. `voiced`: seconds of speech until now, where known.
     """
 
     item: str
     at: int
     resumed: bool = False
+    voiced: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,14 @@ class Commit(Frame):
     """An utterance is complete. From a client `item` is None: it asks for what is buffered.
 
     `start` and `at` bound the utterance. `request` is the id of the client event that asked, if
-    one did and named itself.
+    one did and named itself. `voiced`: seconds of speech in it, where voice activity ended it.
     """
 
     item: str | None = None
     start: int = 0
     at: int = 0
     request: str | None = None
+    voiced: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

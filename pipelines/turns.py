@@ -44,16 +44,20 @@ class TurnStarted:
 
 @dataclass(frozen=True, slots=True)
 class TurnEnded:
-    """The turn ends at `at` (samples), the silence that proved it included."""
+    """The turn ends at `at` (samples), the silence that proved it included; there was speech in it
+    for `voiced` seconds."""
 
     at: int
+    voiced: float
 
 
 @dataclass(frozen=True, slots=True)
 class TurnPaused:
-    """The turn may be over: it has been quiet for `PAUSE_SECONDS` until `at` (samples)."""
+    """The turn may be over: it has been quiet for `PAUSE_SECONDS` until `at` (samples), after
+    `voiced` seconds of speech."""
 
     at: int
+    voiced: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class TurnTaker:
         self._started: int | None = None
         self._quiet_since: int | None = None
         self._paused = False
+        self._voiced = 0
+        """Windows of the turn with speech in them."""
 
     @property
     def speaking(self) -> bool:
@@ -105,6 +111,7 @@ class TurnTaker:
     def begin(self, at: int) -> None:
         """Take over a turn that was opened by other means, at `at`."""
         self._started, self._quiet_since, self._loud, self._paused = at, None, 0, False
+        self._voiced = 0
 
     def reset(self, floor: int) -> None:
         """No turn is open, and the next one may not reach back beyond `floor`."""
@@ -119,11 +126,13 @@ class TurnTaker:
         padding = round(self.settings.prefix_padding * SAMPLE_RATE)
         start = max(self._floor, onset - padding)
         self.begin(start)
+        self._voiced = ONSET
         return TurnStarted(start)
 
     def _follow(self, at: int, probability: float) -> TurnEvent | None:
         release = max(RELEASE_FLOOR, self.settings.threshold - HYSTERESIS)
         if probability >= release:
+            self._voiced += 1
             self._quiet_since = None
             if self._paused:
                 self._paused = False
@@ -134,10 +143,10 @@ class TurnTaker:
         quiet = 0 if self._quiet_since is None else end - self._quiet_since
         if quiet >= self._patience(end) * SAMPLE_RATE:
             self.reset(end)
-            return TurnEnded(end)
+            return TurnEnded(end, self._voiced * WINDOW / SAMPLE_RATE)
         if quiet >= PAUSE_SECONDS * SAMPLE_RATE and not self._paused:
             self._paused = True
-            return TurnPaused(end)
+            return TurnPaused(end, self._voiced * WINDOW / SAMPLE_RATE)
         return None
 
     def _patience(self, end: int) -> float:

@@ -66,8 +66,8 @@ class SemanticVad:
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """`model` None is the server's default. `languages`, `keywords` and `delay` are kept for the
-    client to read back; no engine uses them."""
+    """`model` None is the server's default. `languages` and `delay` are kept for the client to read
+    back; no engine uses them."""
 
     model: str | None = None
     language: str | None = None
@@ -175,7 +175,7 @@ def transcription_settings(settings: Settings) -> Mapping[str, Any]:
     return {
         "model": settings.model,
         "language": hints.language,
-        "prompt": hints.prompt or "",
+        "prompt": " ".join(filter(None, (", ".join(hints.keywords or ()), hints.prompt))),
         "word_times": settings.logprobs,
     }
 

@@ -17,7 +17,7 @@ class AudioForm(BaseModel):
     Fields that are not named here are accepted and ignored, as OpenAI's clients send fields of
     models that are not here. Among them: `chunking_strategy` (utterances are always found by voice
     activity), `include[]=logprobs` (no engine here gives log-probabilities of tokens, so responses
-    have none), `keywords`, `languages` and `known_speaker_*`.
+    have none), `languages` and `known_speaker_*`.
     """
 
     lists: ClassVar[frozenset[str]] = frozenset()
@@ -71,10 +71,14 @@ class TranslationForm(AudioForm):
 class TranscriptionForm(AudioForm):
     """POST /v1/audio/transcriptions."""
 
-    lists: ClassVar[frozenset[str]] = frozenset({"timestamp_granularities"})
+    lists: ClassVar[frozenset[str]] = frozenset({"timestamp_granularities", "keywords"})
 
     stream: bool = False
     language: str | None = None
+    keywords: list[str] = Field(default=[], max_length=100)
+    """Words that are likely to be said."""
+    hotwords: str = ""
+    """The same as one text, as other local servers take them."""
     timestamp_granularities: list[Granularity] = Field(default=[], max_length=10)
 
     @field_validator("language")
@@ -110,9 +114,10 @@ class TranscriptionForm(AudioForm):
 
     @property
     def options(self) -> RecognitionOptions:
+        likely = (", ".join(filter(None, self.keywords)), self.hotwords.strip(), self.prompt)
         return RecognitionOptions(
             language=self.language,
-            prompt=self.prompt,
+            prompt=" ".join(filter(None, likely)),
             temperature=self.temperature,
             partials=False,
             word_times=self.word_times,

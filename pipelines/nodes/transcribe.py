@@ -59,6 +59,8 @@ class _Utterance:
         self.start = start
         self.end = start
         self.paused = False
+        self.voiced: float | None = None
+        """Seconds of speech, as of the last pause or the end."""
         self.finished = False
         self.cancelled = False
         self.complete = False
@@ -86,16 +88,16 @@ class _Utterance:
         if self._recognition is None or self.patient:
             self._kept.append(audio.samples)
 
-    def pause(self, *, resumed: bool) -> None:
+    def pause(self, voiced: float | None, *, resumed: bool) -> None:
         if self.cancelled:
             return
-        self.paused = not resumed
+        self.paused, self.voiced = not resumed, voiced
         if self._recognition is None:
             return
         if resumed:
             self._recognition.resume()
         else:
-            self._recognition.pause()
+            self._recognition.pause(voiced)
 
     def attach(self, recognition: Recognition) -> None:
         self._recognition = recognition
@@ -104,17 +106,18 @@ class _Utterance:
         if not self.patient:
             self._kept.clear()
         if self.finished:
-            recognition.finish()
+            recognition.finish(self.voiced)
         elif self.paused:
-            recognition.pause()
+            recognition.pause(self.voiced)
 
     def detach(self) -> None:
         self._recognition = None
 
-    def finish(self) -> None:
+    def finish(self, voiced: float | None) -> None:
         self.finished = self.complete = True
+        self.voiced = voiced
         if self._recognition is not None and not self.cancelled:
-            self._recognition.finish()
+            self._recognition.finish(voiced)
 
     def clear(self) -> None:
         self.complete = True
@@ -178,7 +181,7 @@ class Transcribe(Node):
             case Commit(item=str(item)):
                 self.emit(frame)
                 utterance = self._utterance(item, frame.start)
-                utterance.finish()
+                utterance.finish(frame.voiced)
                 self._forget(utterance)
             case Clear(item=item):
                 if item in self._utterances:
@@ -217,7 +220,7 @@ class Transcribe(Node):
     def _pause(self, frame: Pause) -> None:
         utterance = self._utterances.get(frame.item)
         if utterance is not None:
-            utterance.pause(resumed=frame.resumed)
+            utterance.pause(frame.voiced, resumed=frame.resumed)
 
     def _forget(self, utterance: _Utterance) -> None:
         if utterance.over and utterance.complete:

@@ -203,20 +203,20 @@ class VoiceActivity(Node):
                     self.emit(SpeechStarted(self._require_item(), start))
                     self._send(*self._history.since(start))
                     unsent = index + 1
-                case TurnPaused(at=pause):
+                case TurnPaused(at=pause, voiced=voiced):
                     self._send_windows(windows[unsent : index + 1], pause)
                     unsent = index + 1
-                    self.emit(Pause(self._require_item(), pause))
+                    self.emit(Pause(self._require_item(), pause, voiced=voiced))
                 case TurnResumed(at=onset):
                     self._send_windows(windows[unsent:index], onset)
                     unsent = index
                     self.emit(Pause(self._require_item(), onset, resumed=True))
-                case TurnEnded(at=end):
+                case TurnEnded(at=end, voiced=voiced):
                     self._send_windows(windows[unsent : index + 1], end)
                     unsent = index + 1
                     item = self._require_item()
                     self.emit(SpeechStopped(item, end))
-                    self._close(item, end, None)
+                    self._close(item, end, None, voiced)
         if self._item is not None:
             self._send_windows(windows[unsent:], self._position)
 
@@ -236,8 +236,8 @@ class VoiceActivity(Node):
         self._item = self._context.new_item()
         self._start = start
 
-    def _close(self, item: str, end: int, request: str | None) -> None:
-        self.emit(Commit(item, self._start, end, request))
+    def _close(self, item: str, end: int, request: str | None, voiced: float | None = None) -> None:
+        self.emit(Commit(item, self._start, end, request, voiced))
         self._item = None
         self._overflowed = False
         self._turns.reset(end)

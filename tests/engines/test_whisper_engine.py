@@ -239,6 +239,28 @@ def test_a_prompt_of_the_user_comes_before_the_context(engine: Whisper, calls: C
     assert vocabulary.decode(prompt).strip() == "Nina Friday."
 
 
+def test_a_prompt_of_the_user_is_not_pushed_out_by_a_long_context(
+    engine: Whisper, calls: Counted
+) -> None:
+    options = replace(OPTIONS, prompt="Nina")
+    context = "The next meeting. " * 40
+    hear(
+        engine,
+        decode(spoken(SENTENCES[0]), options=options, context=context, context_tokens=32),
+    )
+    told = engine._vocabulary.decode(calls.named("generate")[0]["args"][1][0]).strip()
+    assert told.startswith("Nina ")
+    assert told.endswith("meeting.")
+
+
+@pytest.mark.parametrize(("voiced", "heard"), [(0.1, False), (0.5, True), (None, True)])
+def test_what_had_less_voice_than_a_word_has_no_text(
+    engine: Whisper, voiced: float | None, heard: bool
+) -> None:
+    (decoded,) = hear(engine, replace(decode(spoken(SENTENCES[0])), voiced=voiced))
+    assert bool(decoded.words) == heard
+
+
 def test_audio_that_was_encoded_for_a_partial_is_not_encoded_again(
     engine: Whisper, calls: Counted
 ) -> None:

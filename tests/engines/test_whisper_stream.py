@@ -482,6 +482,23 @@ async def test_the_final_is_there_when_the_turn_ends_if_it_was_decoded_in_the_pa
         assert ear.finals[-1].end == round(1.5 * SAMPLE_RATE)
 
 
+async def test_a_final_of_the_whole_utterance_is_told_how_much_of_it_was_voice() -> None:
+    ear = Ear(spoken("good morning everyone"))
+    async with seat(ear, 0.1) as lane:
+        recognition = recogniser(lane).open(OPTIONS, owner="a")
+        task, _ = reading(recognition)
+        await speak(recognition, 1.5)
+        recognition.pause(voiced=0.9)
+        await speak(recognition, 0.3)
+        recognition.resume()
+        await speak(recognition, 1.0)
+        recognition.finish(voiced=1.8)
+        await task
+        assert [decode.voiced for decode in ear.finals if decode.start == 0] == [0.9]
+        assert all(decode.voiced is None for decode in ear.partials)
+        assert all(decode.voiced is None for decode in ear.finals if decode.start)
+
+
 async def test_under_load_no_final_is_decoded_on_the_chance_that_the_turn_is_over() -> None:
     ear = Ear(spoken("good morning everyone"))
     async with seat(ear, 0.1) as lane:

@@ -71,13 +71,13 @@ class Held:
     def push(self, samples: Samples) -> None:
         self.backlog += len(samples)
 
-    def pause(self) -> None:
+    def pause(self, voiced: float | None = None) -> None:
         pass
 
     def resume(self) -> None:
         pass
 
-    def finish(self) -> None:
+    def finish(self, voiced: float | None = None) -> None:
         pass
 
     def cancel(self) -> None:

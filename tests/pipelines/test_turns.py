@@ -51,6 +51,17 @@ def test_a_turn_reaches_back_by_the_padding_and_ends_after_the_silence() -> None
     assert 0.5 * SECOND <= ended.at - silence_began < 0.5 * SECOND + WINDOW
 
 
+def test_a_turn_tells_for_how_long_there_was_speech_in_it() -> None:
+    quiet, loud = [0.0] * windows(1), [0.9] * windows(0.5)
+    pause = [0.0] * windows(0.3)
+    events = hear_all(TurnTaker(), quiet + loud + pause + loud + quiet)
+    paused, again = (event for event in events if isinstance(event, TurnPaused))
+    ended = events[-1]
+    assert isinstance(ended, TurnEnded)
+    assert paused.voiced == len(loud) * WINDOW / SECOND
+    assert again.voiced == ended.voiced == 2 * paused.voiced
+
+
 def test_one_loud_window_is_a_click_and_no_turn() -> None:
     assert ONSET > 1
     assert hear(TurnTaker(), ([0.0] * 5 + [1.0] * (ONSET - 1)) * 20) == []

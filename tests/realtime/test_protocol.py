@@ -203,11 +203,17 @@ class TestSession:
         socket.pushed()
         socket.update(noise_reduction={"type": "near_field"})
         assert socket.pushed() == []
-        socket.update(transcription={"model": "whisper-1", "language": "en", "prompt": "Names"})
+        hints = {"prompt": "Names", "keywords": ["Antiphon", "Kowalska"]}
+        socket.update(transcription={"model": "whisper-1", "language": "en", **hints})
         assert socket.pushed() == [
             Configure(
                 "transcribe",
-                {**NO_HINTS, "model": "whisper-1", "language": "en", "prompt": "Names"},
+                {
+                    **NO_HINTS,
+                    "model": "whisper-1",
+                    "language": "en",
+                    "prompt": "Antiphon, Kowalska Names",
+                },
             )
         ]
         socket.update(transcription=None)

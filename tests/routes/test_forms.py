@@ -34,6 +34,18 @@ def test_every_documented_field_is_understood() -> None:
     assert not form.stream
 
 
+def test_likely_words_come_before_the_prompt() -> None:
+    form = TranscriptionForm.from_fields(
+        {
+            "model": ["whisper-1"],
+            "prompt": ["A talk."],
+            "keywords": ["Antiphon", "Szczecin"],
+            "hotwords": ["Kowalska"],
+        }
+    )
+    assert form.options.prompt == "Antiphon, Szczecin Kowalska A talk."
+
+
 def test_the_last_value_of_a_repeated_field_counts() -> None:
     assert TranscriptionForm.from_fields({"model": ["a", "b"]}).model == "b"
 

@@ -69,7 +69,7 @@ class Scripted:
         self.pushed.append(samples)
         self.calls.append("push")
 
-    def pause(self) -> None:
+    def pause(self, voiced: float | None = None) -> None:
         assert not self.finished
         self.calls.append("pause")
 
@@ -77,7 +77,7 @@ class Scripted:
         assert not self.finished
         self.calls.append("resume")
 
-    def finish(self) -> None:
+    def finish(self, voiced: float | None = None) -> None:
         self.finished = True
         self.calls.append("finish")
 
