@@ -21,6 +21,11 @@ from engines.generation import ContextLengthExceeded
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
 
+MOST_PARAM = 200
+"""Characters of a `param`; the names in it may be the client's own."""
+
+_UNION_MEMBERS = frozenset({"bool", "bytes", "dict", "float", "int", "list", "none", "str"})
+
 
 @dataclass(eq=False)
 class ApiError(Exception):
@@ -101,12 +106,32 @@ def invalid(param: str | None, message: str) -> ApiError:
 
 
 def _from_validation(error: ValidationError) -> ApiError:
-    first = error.errors(include_url=False, include_context=False)[0]
-    param = str(first["loc"][0]) if first["loc"] else None
-    if first["type"] == "missing" and param is not None:
+    """Of a field that may be one of several things, the one that was understood furthest."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    paths = [_path(each["loc"]) for each in found]
+    first = len(paths[0])
+    same = [number for number, path in enumerate(paths) if path[:first] == paths[0]]
+    furthest = max(same, key=lambda number: len(paths[number]))
+    param = _param(paths[furthest])
+    if found[furthest]["type"] == "missing" and param is not None:
         return missing(param)
-    reason = first["msg"].removeprefix("Value error, ").rstrip(".")
+    reason = found[furthest]["msg"].removeprefix("Value error, ").rstrip(".")
     return invalid(param, f"Invalid value for '{param}': {reason}." if param else f"{reason}.")
+
+
+def _path(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Without what pydantic calls the members of a union: `str`, `list[Part]`, `Part`."""
+    return loc[:1] + tuple(part for part in loc[1:] if isinstance(part, int) or _is_field(part))
+
+
+def _is_field(part: str) -> bool:
+    return part.isidentifier() and part.islower() and part not in _UNION_MEMBERS
+
+
+def _param(path: tuple[int | str, ...]) -> str | None:
+    """`messages[0].role` for `("messages", 0, "role")`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).removeprefix(".")[:MOST_PARAM] or None
 
 
 def _from_engine(error: EngineError) -> ApiError:
