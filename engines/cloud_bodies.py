@@ -78,8 +78,28 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
 def _format(asked: Format) -> dict[str, Any]:
     if asked.kind == "json_object":
         return {"type": "json_object"}
-    schema = {"name": "answer", "schema": asked.schema, "strict": True}
+    schema: dict[str, Any] = {"name": "answer", "schema": asked.schema}
+    if _is_closed(asked.schema):
+        schema["strict"] = True
     return {"type": "json_schema", "json_schema": schema}
+
+
+def _is_closed(schema: Any) -> bool:
+    """Whether every object in it has all its properties and no others. OpenAI holds a model to
+    such a schema, and refuses to hold it to another; local servers hold theirs to any."""
+    match schema:
+        case Mapping():
+            if schema.get("type") == "object" or "properties" in schema:
+                names, required = schema.get("properties") or {}, schema.get("required") or []
+                known = isinstance(names, Mapping) and isinstance(required, list)
+                closed = schema.get("additionalProperties") is False
+                if not (known and closed and all(name in required for name in names)):
+                    return False
+            return all(_is_closed(part) for part in schema.values())
+        case list():
+            return all(_is_closed(part) for part in schema)
+        case _:
+            return True
 
 
 def _plain(prompt: Plain) -> dict[str, Any]:

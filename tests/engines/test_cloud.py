@@ -161,7 +161,7 @@ async def generated(model: RemoteModel, request: Generate = ASKED) -> list[Gener
         return [event async for event in events]
 
 
-async def posted(model: RemoteModel, path: str = "/chat/completions", **body: Any) -> bytes:
+async def posted(model: RemoteModel, /, path: str = "/chat/completions", **body: Any) -> bytes:
     async with model.post(path, body) as answer:
         return b"".join([piece async for piece in answer.chunks()])
 

@@ -124,6 +124,33 @@ def test_formats_have_their_shapes() -> None:
     assert body["response_format"]["json_schema"]["schema"] == schema
 
 
+POINT = {
+    "type": "object",
+    "properties": {"x": {"type": "number"}},
+    "required": ["x"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "strict"),
+    [
+        (POINT, True),
+        ({"type": "array", "items": POINT}, True),
+        ({"type": "string"}, True),
+        ({**POINT, "required": []}, False),
+        ({**POINT, "additionalProperties": True}, False),
+        ({"anyOf": [POINT, {"type": "object"}]}, False),
+        ({**POINT, "properties": 4}, False),
+        ({**POINT, "required": 5}, False),
+        ({**POINT, "required": [["x"]]}, False),
+    ],
+)
+def test_only_a_schema_of_closed_objects_is_held_to_strictly(schema: Any, strict: bool) -> None:
+    body = asked(format=Format("json_schema", schema))
+    assert body["response_format"]["json_schema"].get("strict", False) is strict
+
+
 @pytest.mark.parametrize(("text", "sent"), [("Once", "Once"), ((1, 2), [1, 2])])
 def test_a_plain_prompt_goes_to_completions(text: str | tuple[int, ...], sent: Any) -> None:
     request = Generate(Plain(text, echo=True), max_tokens=4, logprobs=1)
