@@ -1,13 +1,14 @@
 """Server-sent events as OpenAI's streams send them, with comments while there is nothing to say."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 import orjson
 from aiohttp import web
 
+from routes.errors import ApiError
 from routes.middleware import describe
 
 T = TypeVar("T")
@@ -24,27 +25,42 @@ _HEADERS: Final = {
 }
 
 
-async def stream_events(
-    request: web.Request, events: AsyncIterator[dict[str, Any]]
-) -> web.StreamResponse:
-    """Answer with `events`, at least one, and `[DONE]`.
+Failure = Callable[[ApiError], Iterable[dict[str, Any]]]
+"""The events that end a stream which failed."""
 
-    What fails before the first event, or the first silence, raises; later it is an event of the
-    stream, which then ends.
+
+def _as_error(error: ApiError) -> Iterable[dict[str, Any]]:
+    return (error.body(),)
+
+
+async def stream_events(
+    request: web.Request,
+    events: AsyncIterator[dict[str, Any]],
+    *,
+    named: bool = False,
+    failure: Failure = _as_error,
+) -> web.StreamResponse:
+    """Answer with `events`, at least one, and `[DONE]`; if they are `named`, each goes out under
+    its `type`, and there is no `[DONE]`.
+
+    What fails before the first event, or the first silence, raises; later it is one event or more
+    of the stream, as `failure` has it, which then ends.
     """
     response = web.StreamResponse(headers=_HEADERS)
     async with aclosing(with_silences(events, SILENCE_SECONDS)) as stream:
         first = await anext(stream)
         await response.prepare(request)
-        await _write(response, _record(first))
+        await _write(response, _record(first, named))
         try:
             async for event in stream:
-                await _write(response, _record(event))
-            await _write(response, b"data: [DONE]\n\n")
+                await _write(response, _record(event, named))
+            if not named:
+                await _write(response, b"data: [DONE]\n\n")
         except ConnectionError:
             raise
         except Exception as error:
-            await _write(response, _record(describe(request, error).body()))
+            for event in failure(describe(request, error)):
+                await _write(response, _record(event, named))
     await response.write_eof()
     return response
 
@@ -84,10 +100,11 @@ async def _next(source: AsyncIterator[T]) -> T:
     return await anext(source)
 
 
-def _record(event: dict[str, Any] | Silence) -> bytes:
+def _record(event: dict[str, Any] | Silence, named: bool) -> bytes:
     if isinstance(event, Silence):
         return b": keep-alive\n\n"
-    return b"data: %b\n\n" % orjson.dumps(event)
+    name = b"event: %b\n" % event["type"].encode() if named else b""
+    return b"%bdata: %b\n\n" % (name, orjson.dumps(event))
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:
