@@ -1,24 +1,41 @@
 """The models this machine has: configured ones, installed ones, and the built-in ones."""
 
-import json
 import logging
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from engines.base import EngineError, ModelNotFound, Unsupported
+from engines.gguf_files import Kind
+from engines.installed import (
+    LEFTOVER,
+    PARTIAL,
+    InstalledModel,
+    ModelKind,
+    ModelRecord,
+    discard,
+    model_directory,
+    read_installed,
+)
+from engines.known_models import find_known
+from engines.sources import locate, repository_of
 
-from engines.base import EngineError, ModelNotFound
-from engines.known_models import find_known, is_repository
+__all__ = [
+    "DEFAULT_NAMES",
+    "POCKETSPHINX",
+    "Catalogue",
+    "InstalledModel",
+    "Kind",
+    "ModelKind",
+    "ModelNotInstalled",
+    "ModelRecord",
+    "model_directory",
+    "repository_of",
+]
 
 log = logging.getLogger(__name__)
 
-RECORD_FILE = "model.json"
-PARTIAL = ".partial"
-LEFTOVER = ".old"
-NEEDED_FILES = ("model.bin", "config.json", "tokenizer.json")
 DEFAULT_NAMES = (
     "default",
     "whisper-1",
@@ -29,55 +46,19 @@ DEFAULT_NAMES = (
 )
 """Names that clients of OpenAI's API ask for; they mean the default transcription model."""
 
-
-class ModelRecord(BaseModel):
-    """One model, as the configuration's `models:` list writes it.
-
-    `engine` is the name of an engine (`whisper`, `pocketsphinx`, `null`); `source` is a directory
-    or a Hugging Face repository; `options` are the engine's own settings.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(min_length=1)
-    engine: str
-    source: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-    aliases: tuple[str, ...] = ()
-
-
 POCKETSPHINX = ModelRecord(name="pocketsphinx", engine="pocketsphinx")
 
-
-class InstalledModel(BaseModel):
-    """What `model.json` in an installed model's directory says about it.
-
-    It names no path, so that the data directory can be moved. `installed_at` is Unix time.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str = Field(min_length=1)
-    engine: str
-    aliases: tuple[str, ...] = ()
-    options: dict[str, Any] = Field(default_factory=dict)
-    repository: str
-    revision: str | None = None
-    installed_at: float
-    bytes: int = 0
-
-    def record(self, directory: Path) -> ModelRecord:
-        return ModelRecord(
-            name=self.name,
-            engine=self.engine,
-            source=str(directory),
-            options=self.options,
-            aliases=self.aliases,
-        )
+_EXAMPLES: Mapping[Kind, tuple[str, str]] = {
+    "chat": ("language model", "qwen3-0.6b"),
+    "embedding": ("embedding model", "nomic-embed-text-v1.5"),
+    "rerank": ("reranking model", "bge-reranker-v2-m3"),
+}
+"""What a model of each kind is called, and one to install."""
 
 
 class ModelNotInstalled(ModelNotFound):
-    """The model is configured, but what it needs is not on this machine's disk."""
+    """The model that a name means is not on this machine's disk, or of no use; the message says
+    what to do."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(name)
@@ -87,60 +68,30 @@ class ModelNotInstalled(ModelNotFound):
         return type(self), (self.name, str(self))
 
 
-def repository_of(source: str) -> str | None:
-    """The Hugging Face repository that `source` names (short names too); None for a directory."""
-    known = find_known(source)
-    if known is not None:
-        return known.repository
-    return source if is_repository(source) and not Path(source).is_dir() else None
-
-
-def model_directory(data_dir: Path, name: str) -> Path:
-    """Where the model of this name is installed."""
-    return data_dir / "models" / name.replace("/", "--")
-
-
-def read_installed(directory: Path) -> InstalledModel:
-    """What is installed in `directory`. Raises `EngineError` when it is incomplete; blocks."""
-    path = directory / RECORD_FILE
-    try:
-        installed = InstalledModel.model_validate(json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        raise EngineError(f"{directory} holds no {RECORD_FILE}") from None
-    except ValueError:
-        raise EngineError(f"{path} is not a model record") from None
-    except OSError:
-        raise EngineError(f"{path} cannot be read") from None
-    missing = missing_files(directory)
-    if missing:
-        raise EngineError(f"{directory} lacks {', '.join(missing)}")
-    return installed
-
-
-def lacking(names: Collection[str]) -> list[str]:
-    """What a CTranslate2 Whisper model needs beside files of these `names`."""
-    missing = [name for name in NEEDED_FILES if name not in names]
-    if not any(name.startswith("vocabulary.") for name in names):
-        missing.append("vocabulary.json")
-    return missing
-
-
-def missing_files(directory: Path) -> list[str]:
-    """The files a CTranslate2 Whisper model needs that `directory` lacks (or has empty)."""
-    if not directory.is_dir():
-        return list(NEEDED_FILES)
-    return lacking([p.name for p in directory.iterdir() if p.is_file() and p.stat().st_size > 0])
-
-
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
     """What one scan found. `by_name` includes aliases; `refused` says why a name cannot be used."""
 
     records: tuple[ModelRecord, ...] = ()
     by_name: Mapping[str, ModelRecord] = field(default_factory=dict)
+    kinds: Mapping[str, ModelKind] = field(default_factory=dict)
+    configured: frozenset[str] = frozenset()
     installed: Mapping[str, InstalledModel] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+
+    def kind(self, record: ModelRecord) -> ModelKind:
+        return self.kinds.get(record.name, "transcription")
+
+    def of_kind(self, kind: ModelKind) -> list[ModelRecord]:
+        return [record for record in self.records if self.kind(record) == kind]
+
+    def preferred(self, records: Sequence[ModelRecord]) -> ModelRecord:
+        """The first that is configured, else the one installed last."""
+        for record in records:
+            if record.name in self.configured:
+                return record
+        return max(records, key=lambda record: self.installed[record.name].installed_at)
 
 
 class Catalogue:
@@ -156,10 +107,12 @@ class Catalogue:
         data_dir: Path,
         configured: Sequence[ModelRecord] = (),
         default: str | None = None,
+        language_default: str | None = None,
     ) -> None:
         self._data_dir = data_dir
         self._configured = tuple(configured)
         self._default = None if default == "default" else default
+        self._language_default = None if language_default == "default" else language_default
         self._snapshot = _Snapshot()
         self.refresh()
 
@@ -168,13 +121,15 @@ class Catalogue:
         found, problems = self._scan()
         configured: list[ModelRecord] = []
         refused: dict[str, str] = {}
+        kinds = {model.name: model.kind for model in found.values()}
         for record in self._configured:
-            located = self._locate(record, found)
-            if isinstance(located, ModelRecord):
+            kinds.pop(record.name, None)
+            try:
+                located, kinds[record.name] = locate(record, found)
                 configured.append(located)
-                continue
-            problems.append(located)
-            refused |= dict.fromkeys((record.name, *record.aliases), located)
+            except EngineError as error:
+                problems.append(str(error))
+                refused |= dict.fromkeys((record.name, *record.aliases), str(error))
         taken = {record.name for record in self._configured}
         installed = [m.record(d) for d, m in found.items() if m.name not in taken]
         builtin = [] if POCKETSPHINX.name in taken else [POCKETSPHINX]
@@ -188,24 +143,34 @@ class Catalogue:
         self._snapshot = _Snapshot(
             records=(*configured, *installed, *builtin),
             by_name={name: record for name, record in by_name.items() if name not in refused},
+            kinds=kinds,
+            configured=frozenset(taken),
             installed={model.name: model for model in found.values()},
             refused=refused,
             problems=tuple(problems),
         )
 
     def records(self) -> list[ModelRecord]:
-        """Every model that can be used, each once; `source` is a directory where there is one."""
+        """Every model that can be used, each once; `source` is where it lies on the disk."""
         return list(self._snapshot.records)
+
+    def kind(self, record: ModelRecord) -> ModelKind:
+        """What a model is for."""
+        return self._snapshot.kind(record)
 
     def problems(self) -> list[str]:
         """One sentence for each model that is configured or installed but cannot be used."""
         problems = list(self._snapshot.problems)
-        if self._default is not None:
+        for what, configured, default in (
+            ("transcription", self._default, self.default_transcription),
+            ("language", self._language_default, self.default_language),
+        ):
             try:
-                self.default_transcription()
-            except ModelNotFound as error:
+                if configured is not None:
+                    default()
+            except (ModelNotFound, Unsupported) as error:
                 if str(error) not in problems:
-                    problems.append(f"The default transcription model cannot be used. {error}")
+                    problems.append(f"The default {what} model cannot be used. {error}")
         return problems
 
     def installed(self, name: str) -> InstalledModel | None:
@@ -228,20 +193,66 @@ class Catalogue:
             return self.default_transcription()
         raise ModelNotFound(name, [record.name for record in snapshot.records])
 
+    def resolve_text(self, name: str, kind: Kind) -> ModelRecord:
+        """The model of this kind that a name means; `default` means the default one.
+
+        Raises `Unsupported` for a model of another kind, and `ModelNotFound`, which lists those of
+        this kind or names the command that installs one.
+        """
+        snapshot = self._snapshot
+        if name == "default" and name not in snapshot.by_name:
+            return self.default_language(kind)
+        what, example = _EXAMPLES[kind]
+        here = [record.name for record in snapshot.of_kind(kind)]
+        install = f"run: antiphon pull {example}"
+        try:
+            record = self.resolve(name)
+        except ModelNotInstalled:
+            raise
+        except ModelNotFound:
+            known = find_known(name)
+            if known is not None and known.kind == kind:
+                message = f"The model '{name}' is not installed; run: antiphon pull {name}"
+                raise ModelNotInstalled(name, message) from None
+            if here:
+                raise ModelNotFound(name, here) from None
+            message = f"The model '{name}' does not exist here, nor does any {what}; {install}"
+            raise ModelNotInstalled(name, message) from None
+        if snapshot.kind(record) != kind:
+            instead = f"there is {', '.join(here)}." if here else install
+            raise Unsupported(f"The model '{name}' is no {what}; {instead}", "model")
+        return record
+
     def default_transcription(self) -> ModelRecord:
         """The configured default; else the first configured Whisper model, the one installed
         last, or PocketSphinx. Raises `ModelNotFound` when the configured default is not here."""
         if self._default is not None:
-            return self.resolve(self._default)
+            record = self.resolve(self._default)
+            if self.kind(record) != "transcription":
+                message = f"The model '{self._default}' works on text and cannot transcribe."
+                raise ModelNotInstalled(self._default, message)
+            return record
         snapshot = self._snapshot
         whisper = [record for record in snapshot.records if record.engine == "whisper"]
-        names = {record.name for record in self._configured}
-        for record in whisper:
-            if record.name in names:
-                return record
         if whisper:
-            return max(whisper, key=lambda r: snapshot.installed[r.name].installed_at)
+            return snapshot.preferred(whisper)
         return snapshot.by_name.get(POCKETSPHINX.name, POCKETSPHINX)
+
+    def default_language(self, kind: Kind = "chat") -> ModelRecord:
+        """The configured default (of chat); else the first configured model of this kind, or the
+        one installed last. Raises `ModelNotFound`, which says what to run, and `Unsupported`."""
+        if kind == "chat" and self._language_default is not None:
+            return self.resolve_text(self._language_default, kind)
+        snapshot = self._snapshot
+        models = snapshot.of_kind(kind)
+        if models:
+            return snapshot.preferred(models)
+        for record in self._configured:
+            if record.name in snapshot.refused and _expected_kind(record) in {kind, None}:
+                raise ModelNotInstalled(record.name, snapshot.refused[record.name])
+        what, example = _EXAMPLES[kind]
+        message = f"There is no {what} here; run: antiphon pull {example}"
+        raise ModelNotInstalled("default", message)
 
     def remove(self, name: str) -> None:
         """Delete an installed model, or what was downloaded of one. Raises `EngineError`."""
@@ -288,33 +299,11 @@ class Catalogue:
                 log.warning("%s", problems[-1])
         return found, problems
 
-    def _locate(
-        self, record: ModelRecord, found: Mapping[Path, InstalledModel]
-    ) -> ModelRecord | str:
-        """`record` with a directory as its source, or why there is none."""
-        if record.engine != "whisper" or record.source is None:
-            return record
-        repository = repository_of(record.source)
-        if repository is not None:
-            for directory, installed in found.items():
-                if installed.repository == repository:
-                    return record.model_copy(update={"source": str(directory)})
-            return (
-                f"The model '{record.name}' is configured but not downloaded; "
-                f"run: antiphon pull {record.source}"
-            )
-        missing = missing_files(Path(record.source))
-        if missing:
-            return (
-                f"The model '{record.name}' cannot be used: "
-                f"{record.source} lacks {', '.join(missing)}."
-            )
-        return record
 
-
-def discard(directory: Path) -> None:
-    """Delete a model's directory such that no scan sees it half deleted."""
-    leftover = directory.with_name(directory.name + LEFTOVER)
-    shutil.rmtree(leftover, ignore_errors=True)
-    directory.rename(leftover)
-    shutil.rmtree(leftover)
+def _expected_kind(record: ModelRecord) -> str | None:
+    """What a model that is not here would be for, as far as its record tells."""
+    if record.engine != "llama":
+        return "transcription"
+    known = find_known(record.source or "")
+    kind = record.options.get("kind", known.kind if known else None)
+    return None if kind is None else str(kind)

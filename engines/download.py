@@ -1,31 +1,27 @@
-"""Pulls Whisper models from the Hugging Face Hub, resuming where an earlier pull stopped.
+"""Pulls models from the Hugging Face Hub, resuming where an earlier pull stopped.
 
-The hub's own library is used for its session, addresses, tokens and errors. It cannot continue a
-file after its process ended, and it reports to the hub which tools run it; so files are fetched
-here, by byte range, with no more than a plain user agent.
+A repository holds a CTranslate2 Whisper model, or language models as GGUF files, of which one is
+taken.
 """
 
-import errno
-import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote
-
-from pydantic import BaseModel, Field
 
 from engines.base import EngineError
-from engines.catalogue import (
+from engines.gguf_files import kind_of, read_language_model
+from engines.hub import HubFile, Repository, errors_in_one_sentence, fetch, list_files, verify
+from engines.installed import (
     NEEDED_FILES,
     PARTIAL,
     RECORD_FILE,
     InstalledModel,
+    ModelKind,
     ModelRecord,
     discard,
     lacking,
@@ -33,22 +29,14 @@ from engines.catalogue import (
     model_directory,
     read_installed,
 )
-from engines.known_models import KNOWN, find_known, is_repository
+from engines.known_models import KNOWN, KnownModel, find_known
+from engines.repositories import Asked, Variant, asked_for, choose, variants
 from engines.strict_yaml import nearest
-
-if TYPE_CHECKING:
-    from httpx2 import Response
 
 OPTIONAL_FILES = ("preprocessor_config.json",)
 HUB = "https://huggingface.co"
 SPARE_BYTES = 64 << 20
 """Disk space left free beside a download."""
-TIMEOUT = 20.0
-"""Seconds without a byte after which a connection counts as lost."""
-ATTEMPTS = 5
-"""Connections lost in a row, without a byte between them, after which a pull gives up."""
-FIRST_PAUSE = 0.5
-"""Seconds before the first new attempt; each further one waits twice as long."""
 PLAN_FILE = "pull.json"
 
 
@@ -62,50 +50,16 @@ class Progress:
     total: int
 
 
-class _LargeFile(BaseModel):
-    sha256: str | None = None
-
-
-class _File(BaseModel):
-    """A file as the hub lists it; `blob` is git's digest of it, unless it is a large file."""
-
-    name: str = Field(alias="rfilename")
-    size: int | None = None
-    blob: str | None = Field(default=None, alias="blobId")
-    lfs: _LargeFile | None = None
-
-
-class _Listing(BaseModel):
-    """The hub's description of one revision of a repository."""
-
-    sha: str | None = None
-    siblings: tuple[_File, ...]
-
-
-class _Refused(Exception):
-    """The hub's answer was an error; `code` is its own name for it, if it gave one."""
-
-    def __init__(self, answer: "Response") -> None:
-        super().__init__(answer.status_code)
-        self.status = answer.status_code
-        self.code = answer.headers.get("x-error-code", "")
-
-    @property
-    def passing(self) -> bool:
-        return self.status == 429 or self.status >= 500
-
-
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What one pull fetches: the files of one commit of a repository, under one name."""
+    """What one pull fetches: files of one commit of a repository, under one name. `main` is the
+    GGUF file to load, None of a Whisper model."""
 
     name: str
     aliases: tuple[str, ...]
-    repository: str
-    endpoint: str
-    token: str | None
-    commit: str | None = None
-    files: tuple[_File, ...] = ()
+    repository: Repository
+    files: tuple[HubFile, ...]
+    main: str | None = None
 
     @property
     def total(self) -> int:
@@ -121,18 +75,20 @@ def pull(
     token: str | None = None,
     revision: str | None = None,
 ) -> ModelRecord:
-    """Install the model of this name (`base`, `turbo`, or any `owner/name` on the hub).
+    """Install the model of this name: a short one (`base`, `qwen3-0.6b`), or one on the hub, as
+    `engines.repositories` says they are written.
 
     Blocks for as long as it takes. `progress` is called with every piece that arrives; what it
     raises ends the pull, and what has arrived is kept for the next one. `endpoint` None means
     HF_ENDPOINT or Hugging Face; `token` None means HF_TOKEN or the one stored by its login.
     Raises `EngineError`.
     """
-    plan = _looked_up(name, endpoint, token)
-    directory = model_directory(data_dir, plan.name)
-    partial = directory.with_name(directory.name + PARTIAL)
-    with _errors_in_one_sentence(plan, partial):
-        plan = _with_files(plan, revision)
+    asked = _looked_up(name)
+    repository = _opened(asked.repository, endpoint, token)
+    with errors_in_one_sentence(repository, data_dir / "models"):
+        plan = _planned(asked, *list_files(repository, revision))
+        directory = model_directory(data_dir, plan.name)
+        partial = directory.with_name(directory.name + PARTIAL)
         installed = _already_installed(directory, plan)
         if installed is None:
             with _only_pull_of(plan, directory):
@@ -143,59 +99,90 @@ def pull(
     return installed.record(directory)
 
 
-def _looked_up(name: str, endpoint: str | None, token: str | None) -> _Plan:
+def _looked_up(name: str) -> Asked:
+    asked = asked_for(name)
+    if asked is not None:
+        return asked
+    near = nearest(name, KNOWN)
+    meant = f"; did you mean '{near}'?" if near else "."
+    raise EngineError(
+        f"There is no model '{name}' to pull{meant} Known names: {', '.join(KNOWN)}; "
+        "any 'owner/name' on Hugging Face that holds a CTranslate2 Whisper model or GGUF files "
+        "works too, the latter also as 'owner/name:Q4_K_M' or 'owner/name/file.gguf'."
+    )
+
+
+def _opened(repository: str, endpoint: str | None, token: str | None) -> Repository:
     from huggingface_hub import get_token
 
-    known = find_known(name)
-    if known is None and not is_repository(name):
-        near = nearest(name, KNOWN)
-        meant = f"; did you mean '{near}'?" if near else "."
-        raise EngineError(
-            f"There is no model '{name}' to pull{meant} Known names: {', '.join(KNOWN)}; "
-            "any 'owner/name' on Hugging Face that holds a CTranslate2 Whisper model works too."
-        )
-    return _Plan(
-        name=known.name if known else name,
-        aliases=known.aliases if known else (),
-        repository=known.repository if known else name,
+    return Repository(
+        name=repository,
         endpoint=(endpoint or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/"),
         token=token or get_token(),
     )
 
 
-def _headers(plan: _Plan) -> dict[str, str]:
-    # Compressed answers have no length, and ranges of them mean nothing.
-    headers = {"user-agent": "antiphon", "accept-encoding": "identity"}
-    return headers | ({"authorization": f"Bearer {plan.token}"} if plan.token else {})
-
-
-def _with_files(plan: _Plan, revision: str | None) -> _Plan:
-    """Ask the hub which files the model has."""
-    from huggingface_hub import get_session
-
-    commit = quote(revision or "main", safe="")
-    answer = get_session().get(
-        f"{plan.endpoint}/api/models/{plan.repository}/revision/{commit}",
-        params={"blobs": True},
-        headers=_headers(plan),
-        timeout=TIMEOUT,
+def _planned(asked: Asked, repository: Repository, listed: tuple[HubFile, ...]) -> _Plan:
+    """Which files of the repository to fetch, and what the model shall be called."""
+    files = {file.name: file for file in listed}
+    known = find_known(asked.repository)
+    available = variants(files)
+    whisper = known.engine == "whisper" if known else not (available and lacking(files))
+    if whisper and asked.anything:
+        return _whisper(repository, files, known)
+    usual = Asked(asked.repository, file=known.file if known and known.file in files else None)
+    chosen = choose(available, usual if asked.anything else asked)
+    name = _name(chosen, available, asked.repository)
+    aliases: tuple[str, ...] = ()
+    if _is_usual(chosen, available, usual):
+        name = known.name if known else name
+        aliases = known.aliases if known else (asked.repository,)
+    return _Plan(
+        name=name,
+        aliases=aliases,
+        repository=repository,
+        files=tuple(files[file] for file in chosen.files),
+        main=files[chosen.files[0]].local,
     )
-    if not answer.is_success:
-        raise _Refused(answer)
+
+
+def _is_usual(chosen: Variant, available: list[Variant], usual: Asked) -> bool:
+    """Whether the repository's name alone would have meant the same."""
     try:
-        listing = _Listing.model_validate_json(answer.content)
-    except ValueError:
+        return choose(available, usual) == chosen
+    except EngineError:
+        return False
+
+
+def _name(chosen: Variant, available: list[Variant], repository: str) -> str:
+    """The shortest name that means this one of the repository's models and no other."""
+    alike = [one for one in available if one.quantisation == chosen.quantisation]
+    if chosen.quantisation is None or len(alike) > 1:
+        return f"{repository}/{chosen.files[0]}"
+    return f"{repository}:{chosen.quantisation}"
+
+
+def _whisper(
+    repository: Repository, files: Mapping[str, HubFile], known: KnownModel | None
+) -> _Plan:
+    wanted = {name: file for name, file in files.items() if _wanted(name)}
+    missing = lacking(wanted)
+    if missing and known is None:
         raise EngineError(
-            f"{plan.endpoint} does not answer like the Hugging Face Hub; is HF_ENDPOINT right, "
-            "or does this network ask for a login first?"
-        ) from None
-    files = tuple(file for file in listing.siblings if _wanted(file.name))
-    missing = lacking([file.name for file in files])
+            f"'{repository.name}' holds neither a CTranslate2 Whisper model (it has no "
+            f"{missing[0]}) nor GGUF files; those are often in a repository called like it, "
+            "with -GGUF at the end."
+        )
     if missing:
         raise EngineError(
-            f"'{plan.repository}' is not a CTranslate2 Whisper model: it has no {missing[0]}."
+            f"'{repository.name}' is not a CTranslate2 Whisper model: it has no {missing[0]}."
         )
-    return replace(plan, commit=listing.sha, files=files)
+    return _Plan(
+        name=known.name if known else repository.name,
+        aliases=known.aliases if known else (),
+        repository=repository,
+        files=tuple(wanted.values()),
+    )
 
 
 def _wanted(name: str) -> bool:
@@ -208,8 +195,9 @@ def _already_installed(directory: Path, plan: _Plan) -> InstalledModel | None:
         installed = read_installed(directory)
     except EngineError:
         return None
-    same = installed.repository == plan.repository and installed.revision == plan.commit
-    return installed if same and plan.commit is not None else None
+    commit = plan.repository.commit
+    here = (installed.repository, installed.revision, installed.file)
+    return installed if commit and here == (plan.repository.name, commit, plan.main) else None
 
 
 @contextmanager
@@ -230,10 +218,11 @@ def _only_pull_of(plan: _Plan, directory: Path) -> Iterator[None]:
 
 def _keep_only(partial: Path, plan: _Plan) -> None:
     """Forget what an earlier pull left, unless it is of the same commit."""
-    mark = {"repository": plan.repository, "commit": plan.commit}
+    commit = plan.repository.commit
+    mark = {"repository": plan.repository.name, "commit": commit}
     path = partial / PLAN_FILE
     try:
-        same = plan.commit is not None and json.loads(path.read_bytes()) == mark
+        same = commit is not None and json.loads(path.read_bytes()) == mark
     except (FileNotFoundError, ValueError):
         same = False
     if not same:
@@ -261,102 +250,30 @@ def _megabytes(count: int) -> str:
 def _fetch_all(partial: Path, plan: _Plan, progress: Callable[[Progress], None]) -> None:
     done = 0
     for file in plan.files:
-        path = partial / file.name
+        path = partial / file.local
         before = done
 
-        def report(size: int, file: _File = file, before: int = before) -> None:
+        def report(size: int, file: HubFile = file, before: int = before) -> None:
             progress(Progress(plan.name, file.name, before + size, plan.total))
 
-        _fetch(path, file, plan, report)
+        fetch(path, file, plan.repository, report)
         done = before + path.stat().st_size
     for file in plan.files:
-        _verify(partial / file.name, file)
-
-
-def _fetch(path: Path, file: _File, plan: _Plan, report: Callable[[int], None]) -> None:
-    """Bring one file to its whole size; a lost connection is taken up again where it broke."""
-    from httpx2 import TransportError
-
-    lost = 0
-    while True:
-        size = path.stat().st_size if path.exists() else 0
-        if file.size is None or size > file.size:
-            path.unlink(missing_ok=True)
-            size = 0
-        report(size)
-        if size == file.size:
-            path.touch()
-            return
-        try:
-            _fetch_from(path, size, file, plan, report)
-        except (TransportError, _Refused) as error:
-            if isinstance(error, _Refused) and not error.passing:
-                raise
-            grown = path.exists() and path.stat().st_size > size
-            lost = 1 if grown else lost + 1
-            if lost == ATTEMPTS:
-                raise
-            time.sleep(min(8.0, FIRST_PAUSE * 2 ** (lost - 1)))
-            continue
-        if file.size is None:
-            return
-        if path.stat().st_size != file.size:
-            path.unlink()
-            raise EngineError(
-                f"{plan.endpoint} sent {file.name} of another size than it announced."
-            )
-
-
-def _fetch_from(
-    path: Path, start: int, file: _File, plan: _Plan, report: Callable[[int], None]
-) -> None:
-    from huggingface_hub import get_session, hf_hub_url
-
-    url = hf_hub_url(
-        plan.repository, file.name, revision=plan.commit or "main", endpoint=plan.endpoint
-    )
-    headers = _headers(plan) | ({"range": f"bytes={start}-"} if start else {})
-    with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT) as answer:
-        if not answer.is_success:
-            raise _Refused(answer)
-        # A server that knows no ranges sends everything again.
-        size = start if answer.status_code == 206 else 0
-        with path.open("ab" if size else "wb", buffering=0) as out:
-            for piece in answer.iter_bytes():
-                size += out.write(piece) or 0
-                report(size)
-
-
-def _verify(path: Path, file: _File) -> None:
-    """Compare a file with the digest that the hub has of it."""
-    size = path.stat().st_size
-    with path.open("rb") as opened:
-        if file.lfs is not None and file.lfs.sha256 is not None:
-            same = hashlib.file_digest(opened, "sha256").hexdigest() == file.lfs.sha256
-        elif file.lfs is None and file.blob is not None:
-            digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-            while piece := opened.read(1 << 20):
-                digest.update(piece)
-            same = digest.hexdigest() == file.blob
-        else:
-            same = True
-    if not same:
-        path.unlink()
-        raise EngineError(f"{file.name} arrived damaged; pull again to fetch that file anew.")
+        verify(partial / file.local, file)
 
 
 def _finish(partial: Path, directory: Path, plan: _Plan) -> InstalledModel:
-    missing = missing_files(partial)
-    if missing:
-        raise EngineError(f"'{plan.repository}' has an empty {missing[0]}.")
+    kind = _kind(partial, plan)
     installed = InstalledModel(
         name=plan.name,
-        engine="whisper",
+        engine="whisper" if plan.main is None else "llama",
+        kind=kind,
         aliases=plan.aliases,
-        repository=plan.repository,
-        revision=plan.commit,
+        repository=plan.repository.name,
+        revision=plan.repository.commit,
+        file=plan.main,
         installed_at=time.time(),
-        bytes=sum((partial / file.name).stat().st_size for file in plan.files),
+        bytes=sum((partial / file.local).stat().st_size for file in plan.files),
     )
     (partial / RECORD_FILE).write_text(installed.model_dump_json(indent=2))
     (partial / PLAN_FILE).unlink()
@@ -366,44 +283,17 @@ def _finish(partial: Path, directory: Path, plan: _Plan) -> InstalledModel:
     return installed
 
 
-@contextmanager
-def _errors_in_one_sentence(plan: _Plan, partial: Path) -> Iterator[None]:
-    from httpx2 import HTTPError, InvalidURL
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
+def _kind(partial: Path, plan: _Plan) -> ModelKind:
+    """What the model is for. Raises `EngineError` when it cannot be used at all."""
+    if plan.main is None:
+        missing = missing_files(partial)
+        if missing:
+            raise EngineError(f"'{plan.repository.name}' has an empty {missing[0]}.")
+        return "transcription"
     try:
-        yield
-    except OfflineModeIsEnabled:
-        raise EngineError("Nothing can be pulled while HF_HUB_OFFLINE is set.") from None
-    except _Refused as refused:
-        raise EngineError(_refusal(plan, refused)) from None
-    except (HTTPError, InvalidURL) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise EngineError(
-            f"{plan.endpoint} cannot be reached ({reason}); check the network and pull again, "
-            "what has arrived is kept."
-        ) from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise EngineError(f"The disk that holds {partial.parent} is full.") from None
-        reason = error.strerror or str(error)
-        raise EngineError(f"{partial.parent} cannot be written: {reason}.") from None
-
-
-def _refusal(plan: _Plan, refused: _Refused) -> str:
-    if refused.code == "GatedRepo":
-        return (
-            f"'{plan.repository}' is gated: accept its terms at {plan.endpoint}/{plan.repository}, "
-            "then set HF_TOKEN to a token of that account."
-        )
-    if refused.code == "RevisionNotFound":
-        return f"'{plan.repository}' has no such revision."
-    if refused.status in (401, 404):
-        # The hub answers 401 both for what is private and for what does not exist.
-        hint = "check HF_TOKEN" if plan.token else "set HF_TOKEN"
-        return (
-            f"{plan.endpoint} has no model '{plan.repository}', or it is private; if it is, {hint}."
-        )
-    if refused.status == 403:
-        return f"{plan.endpoint} refuses access to '{plan.repository}'; check HF_TOKEN."
-    return f"{plan.endpoint} answered {refused.status} for '{plan.repository}'; try again later."
+        return kind_of(read_language_model(partial / plan.main))
+    except EngineError as error:
+        # The same bytes would come again: what has arrived is not worth its place.
+        shutil.rmtree(partial)
+        reason = str(error).removeprefix(f"{partial}{os.sep}")
+        raise EngineError(f"'{plan.name}' cannot be used: {reason}.") from None

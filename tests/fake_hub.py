@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from voice import WHISPER_NANO
 
@@ -26,10 +26,12 @@ class Hub:
     repository: str = "Systran/faster-whisper-tiny"
     commit: str = COMMIT
     files: dict[str, bytes] = field(default_factory=nano)
+    main: str = "model.bin"
+    """The file on which `cut_at`, `stall_at`, `lie` and `cdn` work."""
     cut_at: int | None = None
-    """Byte of model.bin after which the next connection breaks."""
+    """Byte after which the next connection breaks."""
     stall_at: int | None = None
-    """Byte of model.bin after which the next connection stays silent."""
+    """Byte after which the next connection stays silent."""
     refuse: tuple[int, str] | None = None
     refuse_files: list[int] = field(default_factory=list)
     ranges: bool = True
@@ -48,7 +50,7 @@ class Hub:
         for name, content in self.files.items():
             git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
             entry = {"rfilename": name, "size": len(content), "blobId": git}
-            if name == "model.bin":
+            if name.endswith((".bin", ".gguf")):
                 sha256 = hashlib.sha256(content).hexdigest()
                 entry |= {"blobId": "0" * 40, "lfs": {"sha256": sha256, "size": len(content)}}
             siblings.append(entry)
@@ -68,13 +70,13 @@ class _Answer(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        hub, path = self.hub, urlsplit(self.path).path
+        hub, path = self.hub, unquote(urlsplit(self.path).path)
         hub.agents.add(self.headers["user-agent"])
         if hub.refuse is not None:
             return self.reply(hub.refuse[0], b"{}", {"X-Error-Code": hub.refuse[1]})
         if path.startswith("/cdn/"):
             hub.tokens_at_cdn.append(self.headers["authorization"])
-            return self.send_file(path.rsplit("/", 1)[1])
+            return self.send_file(path.removeprefix("/cdn/"))
         if hub.token and self.headers["authorization"] != f"Bearer {hub.token}":
             return self.reply(401, b"{}", {"X-Error-Code": "RepoNotFound"})
         if hub.page is not None:
@@ -85,13 +87,13 @@ class _Answer(BaseHTTPRequestHandler):
         if not path.startswith(prefix):
             return self.reply(404, b"{}", {"X-Error-Code": "RepoNotFound"})
         name = path.removeprefix(prefix)
-        if hub.cdn and name == "model.bin":
+        if hub.cdn and name == hub.main:
             return self.reply(302, b"", {"Location": f"{hub.cdn}/cdn/{name}"})
         return self.send_file(name)
 
     def send_file(self, name: str) -> None:
         hub = self.hub
-        content = hub.lie if hub.lie is not None and name == "model.bin" else hub.files[name]
+        content = hub.lie if hub.lie is not None and name == hub.main else hub.files[name]
         asked = self.headers["range"]
         hub.asked.append((name, asked))
         if hub.refuse_files:
@@ -101,10 +103,10 @@ class _Answer(BaseHTTPRequestHandler):
         self.send_response(206 if asked and hub.ranges else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if name == "model.bin" and hub.cut_at is not None:
+        if name == hub.main and hub.cut_at is not None:
             self.wfile.write(body[: hub.cut_at - start])
             hub.cut_at, self.close_connection = None, True
-        elif name == "model.bin" and hub.stall_at is not None:
+        elif name == hub.main and hub.stall_at is not None:
             self.wfile.write(body[: hub.stall_at - start])
             self.wfile.flush()
             hub.stall_at, self.close_connection = None, True

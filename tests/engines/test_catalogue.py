@@ -1,4 +1,5 @@
 import builtins
+import json
 import logging
 import os
 import pickle
@@ -6,10 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from gguf_headers import MEAN, RANK, write_gguf
 from voice import WHISPER_NANO
 
 from engines import catalogue
-from engines.base import EngineError, ModelNotFound
+from engines.base import EngineError, ModelNotFound, Unsupported
 from engines.catalogue import (
     DEFAULT_NAMES,
     Catalogue,
@@ -302,3 +304,242 @@ def test_the_errors_can_be_sent_between_processes() -> None:
     error = pickle.loads(pickle.dumps(ModelNotInstalled("a", "The model is not here.")))
     assert isinstance(error, ModelNotInstalled)
     assert (str(error), error.name, error.available) == ("The model is not here.", "a", ())
+
+
+def install_gguf(
+    data_dir: Path, name: str, *aliases: str, kind: str = "chat", at: float = 1.0, file: str = ""
+) -> Path:
+    """Put a language model on the disk as a pull leaves it; the path of its file."""
+    known = find_known(name)
+    directory = catalogue.model_directory(data_dir, name)
+    path = write_gguf(directory / (file or (known and known.file) or "model.gguf"))
+    installed = InstalledModel.model_validate(
+        {
+            "name": name,
+            "engine": "llama",
+            "kind": kind,
+            "aliases": aliases or (known.aliases if known else ()),
+            "repository": known.repository if known else name.partition(":")[0],
+            "file": path.name,
+            "installed_at": at,
+        }
+    )
+    (directory / "model.json").write_text(installed.model_dump_json())
+    return path
+
+
+def llama(name: str, source: str | Path, **options: object) -> ModelRecord:
+    return ModelRecord(name=name, engine="llama", source=str(source), options=options)
+
+
+def test_an_installed_language_model_is_its_file(tmp_path: Path) -> None:
+    path = install_gguf(tmp_path, "qwen3-0.6b")
+    models = Catalogue(tmp_path)
+    for name in ("qwen3-0.6b", "Qwen/Qwen3-0.6B-GGUF"):
+        record = models.resolve(name)
+        assert (record.name, record.engine, record.source) == ("qwen3-0.6b", "llama", str(path))
+        assert models.kind(record) == "chat"
+    assert models.kind(models.resolve("pocketsphinx")) == "transcription"
+
+
+def test_a_record_written_before_there_were_kinds_is_a_transcription_model(tmp_path: Path) -> None:
+    directory = install(tmp_path, "base")
+    record = InstalledModel.model_validate_json((directory / "model.json").read_bytes())
+    old = record.model_dump(exclude={"kind", "file"})
+    (directory / "model.json").write_text(json.dumps(old))
+    models = Catalogue(tmp_path)
+    assert models.kind(models.resolve("base")) == "transcription"
+
+
+def test_an_installed_language_model_needs_every_part(tmp_path: Path) -> None:
+    path = install_gguf(tmp_path, "a/b:Q8_0", file="b-Q8_0-00001-of-00002.gguf")
+    assert path.parent.name == "a--b@Q8_0"
+    missing = "b-Q8_0-00002-of-00002.gguf"
+    (problem,) = Catalogue(tmp_path).problems()
+    assert problem == f"{path.parent} lacks {missing}; the model there is not used."
+    write_gguf(path.parent / missing)
+    assert Catalogue(tmp_path).resolve("a/b:Q8_0").source == str(path)
+
+
+def test_an_installed_record_names_no_file_elsewhere(tmp_path: Path) -> None:
+    path = install_gguf(tmp_path, "a/b")
+    record = path.parent / "model.json"
+    record.write_text(record.read_text().replace("model.gguf", "../b.gguf"))
+    assert "is not a model record" in Catalogue(tmp_path).problems()[0]
+
+
+@pytest.mark.parametrize("source", ["model.gguf", "."])
+def test_a_configured_file_or_its_directory_is_used(tmp_path: Path, source: str) -> None:
+    path = write_gguf(tmp_path / "here" / "model.gguf")
+    models = Catalogue(tmp_path / "data", [llama("mine", path.parent / source)])
+    assert models.resolve("mine").source == str(path)
+    assert models.problems() == []
+
+
+def test_a_configured_part_means_the_whole_model(tmp_path: Path) -> None:
+    first = write_gguf(tmp_path / "m-00001-of-00002.gguf", {"split.count": 2})
+    second = write_gguf(tmp_path / "m-00002-of-00002.gguf", {"split.count": 2})
+    assert Catalogue(tmp_path, [llama("mine", second)]).resolve("mine").source == str(first)
+
+
+def test_what_a_configured_model_is_for_is_read_from_its_file(tmp_path: Path) -> None:
+    head = ("token_embd.weight", "cls.output.weight")
+    models = Catalogue(
+        tmp_path,
+        [
+            llama("chat", write_gguf(tmp_path / "1.gguf")),
+            llama("vectors", write_gguf(tmp_path / "2.gguf", MEAN, architecture="bert")),
+            llama("rank", write_gguf(tmp_path / "3.gguf", RANK, architecture="bert")),
+            llama("head", write_gguf(tmp_path / "4.gguf", tensors=head, architecture="bert")),
+            llama("told", write_gguf(tmp_path / "5.gguf"), kind="embedding"),
+        ],
+    )
+    kinds = {record.name: models.kind(record) for record in models.records()}
+    assert kinds == {
+        "chat": "chat",
+        "vectors": "embedding",
+        "rank": "rerank",
+        "head": "rerank",
+        "told": "embedding",
+        "pocketsphinx": "transcription",
+    }
+
+
+def test_a_configured_file_that_is_no_model_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "text.gguf").write_text("not found")
+    (tmp_path / "empty").mkdir()
+    sources = ("text.gguf", "gone.gguf", "empty")
+    models = Catalogue(tmp_path, [llama(name, tmp_path / name) for name in sources])
+    assert models.problems() == [
+        f"The model 'text.gguf' cannot be used: {tmp_path}/text.gguf is not a GGUF file.",
+        f"The model 'gone.gguf' cannot be used: {tmp_path}/gone.gguf does not exist.",
+        f"The model 'empty' cannot be used: {tmp_path}/empty holds no GGUF file.",
+    ]
+    with pytest.raises(ModelNotInstalled, match="is not a GGUF file"):
+        models.resolve("text.gguf")
+    nothing = Catalogue(tmp_path, [ModelRecord(name="x", engine="llama")])
+    assert nothing.problems()[0].startswith("The model 'x' cannot be used: it needs a 'source'")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "qwen3-0.6b",
+        "Qwen/Qwen3-0.6B-GGUF",
+        "Qwen/Qwen3-0.6B-GGUF:q8_0",
+        "Qwen/Qwen3-0.6B-GGUF/Qwen3-0.6B-Q8_0.gguf",
+    ],
+)
+def test_a_configured_language_model_uses_what_was_pulled(tmp_path: Path, source: str) -> None:
+    path = install_gguf(tmp_path, "qwen3-0.6b")
+    install_gguf(tmp_path, "Qwen/Qwen3-0.6B-GGUF:Q4_K_M", "none", file="Qwen3-0.6B-Q4_K_M.gguf")
+    models = Catalogue(tmp_path, [llama("mine", source, context=512)])
+    record = models.resolve("mine")
+    assert record.source == str(path)
+    assert record.options == {"context": 512}
+    assert models.kind(record) == "chat"
+
+
+def test_a_quantisation_that_was_not_pulled_names_the_command(tmp_path: Path) -> None:
+    install_gguf(tmp_path, "a/b:Q8_0", "a/b", file="b-Q8_0.gguf")
+    install(tmp_path, "someone/whisper")
+    sources = ("a/b:Q4_K_M", "a/b/other.gguf", "qwen3-4b", "someone/whisper")
+    models = Catalogue(tmp_path, [llama(source, source) for source in sources])
+    assert models.problems() == [
+        f"The model '{source}' is configured but not downloaded; run: antiphon pull {source}"
+        for source in sources
+    ]
+
+
+def test_no_language_model_transcribes(tmp_path: Path) -> None:
+    install_gguf(tmp_path, "qwen3-0.6b", at=9.0)
+    configured = [llama("mine", write_gguf(tmp_path / "mine.gguf"))]
+    models = Catalogue(tmp_path, configured)
+    assert models.default_transcription().name == "pocketsphinx"
+    assert models.resolve("whisper-1").name == "pocketsphinx"
+    models = Catalogue(tmp_path, configured, default="mine")
+    with pytest.raises(ModelNotFound, match="'mine' works on text and cannot transcribe"):
+        models.default_transcription()
+    assert "'mine' works on text" in models.problems()[0]
+
+
+def test_the_default_language_model_is_configured_or_the_first_configured_or_the_newest(
+    tmp_path: Path,
+) -> None:
+    install(tmp_path, "base", at=9.0)
+    install_gguf(tmp_path, "qwen3-0.6b", at=1.0)
+    install_gguf(tmp_path, "qwen3-4b", at=2.0)
+    install_gguf(tmp_path, "bge-small-en-v1.5", at=3.0, kind="embedding")
+    assert Catalogue(tmp_path).default_language().name == "qwen3-4b"
+    assert Catalogue(tmp_path).default_language("embedding").name == "bge-small-en-v1.5"
+    vectors = llama("vectors", write_gguf(tmp_path / "v.gguf", architecture="bert"))
+    mine = llama("mine", write_gguf(tmp_path / "m.gguf"))
+    models = Catalogue(tmp_path, [vectors, mine])
+    assert models.default_language().name == "mine"
+    assert models.default_language("embedding").name == "vectors"
+    for name in ("default", "qwen3-0.6b"):
+        models = Catalogue(tmp_path, [mine], language_default=name)
+        assert models.default_language().name == ("mine" if name == "default" else name)
+        assert models.problems() == []
+
+
+def test_without_a_language_model_the_command_that_installs_one_is_named(tmp_path: Path) -> None:
+    install(tmp_path, "base")
+    with pytest.raises(ModelNotFound) as caught:
+        Catalogue(tmp_path).default_language()
+    assert str(caught.value) == "There is no language model here; run: antiphon pull qwen3-0.6b"
+    wanted = [llama("vectors", "bge-small-en-v1.5"), llama("mine", "someone/else")]
+    with pytest.raises(ModelNotInstalled, match="run: antiphon pull someone/else"):
+        Catalogue(tmp_path, wanted).default_language()
+
+
+@pytest.mark.parametrize("default", ["gone", "vectors", "pocketsphinx"])
+def test_a_default_that_cannot_chat_is_refused_and_reported(tmp_path: Path, default: str) -> None:
+    install_gguf(tmp_path, "qwen3-0.6b")
+    vectors = llama("vectors", write_gguf(tmp_path / "v.gguf", architecture="bert"))
+    models = Catalogue(tmp_path, [vectors], language_default=default)
+    with pytest.raises(EngineError, match=f"'{default}'.*qwen3-0.6b"):
+        models.default_language()
+    (problem,) = models.problems()
+    assert problem.startswith("The default language model cannot be used. The model '")
+
+
+def test_a_text_task_lists_the_models_that_can_do_it(tmp_path: Path) -> None:
+    install(tmp_path, "base")
+    install_gguf(tmp_path, "qwen3-0.6b")
+    install_gguf(tmp_path, "bge-small-en-v1.5", kind="embedding")
+    models = Catalogue(tmp_path)
+    assert models.resolve_text("Qwen/Qwen3-0.6B-GGUF", "chat").name == "qwen3-0.6b"
+    assert models.resolve_text("default", "embedding").name == "bge-small-en-v1.5"
+    with pytest.raises(ModelNotFound) as missing:
+        models.resolve_text("gpt-4o", "chat")
+    assert missing.value.available == ("qwen3-0.6b",)
+    with pytest.raises(Unsupported) as wrong:
+        models.resolve_text("base", "embedding")
+    assert str(wrong.value) == "The model 'base' is no embedding model; there is bge-small-en-v1.5."
+    assert wrong.value.param == "model"
+    with pytest.raises(
+        ModelNotInstalled, match=r"nor does any reranking model; run: antiphon pull"
+    ):
+        models.resolve_text("cohere", "rerank")
+    with pytest.raises(ModelNotInstalled, match=r"is not installed; run: antiphon pull qwen3-4b$"):
+        models.resolve_text("qwen3-4b", "chat")
+
+
+def test_an_installed_language_model_is_removed_with_what_is_left_of_a_pull(tmp_path: Path) -> None:
+    path = install_gguf(tmp_path, "a/b:Q8_0", "a/b")
+    path.parent.with_name("a--b@Q8_0.partial").mkdir()
+    models = Catalogue(tmp_path)
+    models.remove("a/b")
+    assert list((tmp_path / "models").iterdir()) == []
+    assert names(models) == ["pocketsphinx"]
+
+
+def test_the_known_language_models_are_single_files_of_repositories() -> None:
+    known = [model for model in KNOWN.values() if model.engine == "llama"]
+    assert {model.kind for model in known} == {"chat", "embedding", "rerank"}
+    for model in known:
+        assert model.file is not None
+        assert model.file.endswith(".gguf")
+        assert find_known(model.repository) is model is find_known(model.name)
+        assert model.download_bytes > 10_000_000

@@ -13,13 +13,15 @@ import fake_hub
 import huggingface_hub
 import pytest
 from fake_hub import COMMIT, Hub
+from gguf_headers import MEAN, gguf_bytes
 from huggingface_hub import constants
 from voice import ROOT, WHISPER_NANO
 
-from engines import download
 from engines.base import EngineError
-from engines.catalogue import Catalogue, read_installed
+from engines.catalogue import Catalogue
 from engines.download import Progress, pull
+from engines.hub import ATTEMPTS
+from engines.installed import read_installed
 
 SIZE = (WHISPER_NANO / "model.bin").stat().st_size
 
@@ -36,7 +38,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture(autouse=True)
 def retries_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("engines.hub.FIRST_PAUSE", 0.001)
 
 
 def refusal(name: str, data_dir: Path, endpoint: str) -> str:
@@ -118,12 +120,12 @@ def test_a_busy_hub_is_asked_again(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_hub_that_stays_broken_ends_the_pull(hub: Hub, tmp_path: Path) -> None:
-    hub.refuse_files = [503] * download.ATTEMPTS
+    hub.refuse_files = [503] * ATTEMPTS
     message = refusal("tiny", tmp_path, hub.url)
     assert message == (
         f"{hub.url} answered 503 for 'Systran/faster-whisper-tiny'; try again later."
     )
-    assert len(hub.asked) == download.ATTEMPTS
+    assert len(hub.asked) == ATTEMPTS
 
 
 class Stopped(Exception):
@@ -293,6 +295,14 @@ def test_a_repository_that_is_no_whisper_model_is_refused_before_any_download(
     assert hub.asked == []
 
 
+def test_a_repository_that_holds_no_model_is_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.repository, hub.files = "a/b", {"model.safetensors": b"x", "mmproj.gguf": b"x"}
+    assert refusal("a/b", tmp_path, hub.url) == (
+        "'a/b' holds neither a CTranslate2 Whisper model (it has no model.bin) nor GGUF files; "
+        "those are often in a repository called like it, with -GGUF at the end."
+    )
+
+
 def test_an_empty_model_is_refused(hub: Hub, tmp_path: Path) -> None:
     hub.files["model.bin"] = b""
     assert refusal("tiny", tmp_path, hub.url).endswith("has an empty model.bin.")
@@ -313,3 +323,182 @@ def test_a_full_disk_is_said_before_the_download(
 def test_a_directory_that_cannot_be_written_is_a_sentence(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file in the way")
     assert "cannot be written" in refusal("tiny", tmp_path, hub.url)
+
+
+def gguf_repository(hub: Hub, *names: str, repository: str = "someone/Model-GGUF") -> None:
+    """Make the hub's repository one of GGUF files, each with its own name in it."""
+    hub.repository = repository
+    hub.files = {name: gguf_bytes({"general.name": name}) for name in names}
+    hub.files["README.md"] = b"not wanted"
+
+
+@pytest.mark.parametrize("asked", ["qwen3-0.6b", "Qwen/Qwen3-0.6B-GGUF", "qwen3-0.6b:q8_0"])
+def test_a_language_model_is_pulled_by_its_short_name(hub: Hub, tmp_path: Path, asked: str) -> None:
+    name = "Qwen3-0.6B-Q8_0.gguf"
+    gguf_repository(hub, name, "Qwen3-0.6B-Q4_K_M.gguf", repository="Qwen/Qwen3-0.6B-GGUF")
+    seen: list[Progress] = []
+    record = pull(asked, tmp_path, endpoint=hub.url, progress=seen.append)
+    directory = tmp_path / "models" / "qwen3-0.6b"
+    assert record.name == "qwen3-0.6b"
+    assert record.engine == "llama"
+    assert record.aliases == ("Qwen/Qwen3-0.6B-GGUF",)
+    assert record.source == str(directory / name)
+    assert (directory / name).read_bytes() == hub.files[name]
+    assert [file for file, _ in hub.asked] == [name]
+    assert seen[-1] == Progress("qwen3-0.6b", name, len(hub.files[name]), len(hub.files[name]))
+    installed = read_installed(directory)
+    assert (installed.kind, installed.file, installed.revision) == ("chat", name, COMMIT)
+    models = Catalogue(tmp_path)
+    assert models.resolve("qwen3-0.6b") == record
+    assert models.default_language() == record
+    hub.asked.clear()
+    assert pull(asked, tmp_path, endpoint=hub.url) == record
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "chosen", "installed_as"),
+    [
+        ("m-Q8_0 m-Q4_K_M m-F16", "", "m-Q4_K_M", ":Q4_K_M"),
+        ("m-Q8_0 m-Q6_K", "", "m-Q8_0", ":Q8_0"),
+        ("m.f16 mmproj-m-f32", "", "m.f16", ":F16"),
+        ("m", "", "m", "/m.gguf"),
+        ("m-Q8_0 m-Q4_K_M m-fp16", ":f16", "m-fp16", ":F16"),
+        ("m-q4_k_m m-UD-Q4_K_XL", ":ud-q4_k_xl", "m-UD-Q4_K_XL", ":UD-Q4_K_XL"),
+        ("m-Q4_K_M m-Q6_K", "/m-Q6_K.gguf", "m-Q6_K", ":Q6_K"),
+        ("a-Q4_K_M b-Q4_K_M", "/b-Q4_K_M.gguf", "b-Q4_K_M", "/b-Q4_K_M.gguf"),
+        ("Q4_K_M/m Q8_0/m", ":Q8_0", "Q8_0/m", ":Q8_0"),
+    ],
+)
+def test_the_file_is_the_one_asked_for_or_the_usual_one(
+    hub: Hub, tmp_path: Path, names: str, asked: str, chosen: str, installed_as: str
+) -> None:
+    gguf_repository(hub, *(f"{name}.gguf" for name in names.split()))
+    record = pull(f"someone/Model-GGUF{asked}", tmp_path, endpoint=hub.url)
+    assert hub.asked == [(f"{chosen}.gguf", None)]
+    assert record.name == f"someone/Model-GGUF{installed_as}"
+    assert Path(record.source or "").read_bytes() == hub.files[f"{chosen}.gguf"]
+    assert record.aliases == (() if asked else ("someone/Model-GGUF",))
+    assert Catalogue(tmp_path).resolve(record.name) == record
+
+
+def test_two_quantisations_of_a_model_are_two_models(hub: Hub, tmp_path: Path) -> None:
+    gguf_repository(hub, "m-Q4_K_M.gguf", "m-Q8_0.gguf")
+    for asked in ("someone/Model-GGUF:Q8_0", "someone/Model-GGUF"):
+        pull(asked, tmp_path, endpoint=hub.url)
+    models = Catalogue(tmp_path)
+    assert models.resolve("someone/Model-GGUF").name == "someone/Model-GGUF:Q4_K_M"
+    assert models.resolve("someone/Model-GGUF:Q8_0").name == "someone/Model-GGUF:Q8_0"
+    hub.asked.clear()
+    pull("someone/Model-GGUF:q4_k_m", tmp_path, endpoint=hub.url)
+    assert hub.asked == []
+
+
+def test_every_part_of_a_split_model_is_pulled(hub: Hub, tmp_path: Path) -> None:
+    parts = tuple(f"big/m-Q4_K_M-0000{n}-of-00003.gguf" for n in (1, 2, 3))
+    gguf_repository(hub, *parts, "m-Q8_0-00002-of-00002.gguf")
+    for name in parts:
+        hub.files[name] = gguf_bytes({"split.count": 3})
+    seen: list[Progress] = []
+    record = pull("someone/Model-GGUF", tmp_path, endpoint=hub.url, progress=seen.append)
+    assert [file for file, _ in hub.asked] == list(parts)
+    directory = tmp_path / "models" / "someone--Model-GGUF@Q4_K_M"
+    assert record.source == str(directory / "m-Q4_K_M-00001-of-00003.gguf")
+    assert len(list(directory.glob("*.gguf"))) == 3
+    assert seen[-1].done == seen[-1].total == sum(len(hub.files[name]) for name in parts)
+    assert Catalogue(tmp_path).problems() == []
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "expected"),
+    [
+        (
+            "m-Q8_0 m-Q4_K_M a-F16 b-F16",
+            ":Q5_K_M",
+            "has no Q5_K_M; pull one of: someone/Model-GGUF/a-F16.gguf, someone/Model-GGUF/"
+            "b-F16.gguf, someone/Model-GGUF:Q4_K_M, someone/Model-GGUF:Q8_0.",
+        ),
+        (
+            "m-Q6_K m-F16",
+            "",
+            "has no Q4_K_M or Q8_0; pull one of: someone/Model-GGUF:F16, someone/Model-GGUF:Q6_K.",
+        ),
+        (
+            "a-Q4_K_M b-Q4_K_M",
+            "",
+            "has several Q4_K_M files; pull one: someone/Model-GGUF/a-Q4_K_M.gguf, "
+            "someone/Model-GGUF/b-Q4_K_M.gguf.",
+        ),
+        ("m-Q8_0", "/other.gguf", "has no other.gguf; pull one of: someone/Model-GGUF:Q8_0."),
+        ("mmproj-m", ":Q8_0", "has no Q8_0; it holds no GGUF file."),
+    ],
+)
+def test_a_file_that_is_not_there_is_answered_with_those_that_are(
+    hub: Hub, tmp_path: Path, names: str, asked: str, expected: str
+) -> None:
+    gguf_repository(hub, *(f"{name}.gguf" for name in names.split()))
+    message = refusal(f"someone/Model-GGUF{asked}", tmp_path, hub.url)
+    assert message == f"'someone/Model-GGUF' {expected}"
+    assert hub.asked == []
+
+
+def test_an_embedding_model_is_recorded_as_one(hub: Hub, tmp_path: Path) -> None:
+    gguf_repository(hub, "v-Q8_0.gguf")
+    hub.files["v-Q8_0.gguf"] = gguf_bytes(MEAN, architecture="bert")
+    record = pull("someone/Model-GGUF", tmp_path, endpoint=hub.url)
+    assert Catalogue(tmp_path).kind(record) == "embedding"
+
+
+def test_a_known_model_whose_file_was_renamed_is_pulled_all_the_same(
+    hub: Hub, tmp_path: Path
+) -> None:
+    gguf_repository(hub, "renamed-Q4_K_M.gguf", repository="Qwen/Qwen3-0.6B-GGUF")
+    record = pull("qwen3-0.6b", tmp_path, endpoint=hub.url)
+    assert (record.name, hub.asked) == ("qwen3-0.6b", [("renamed-Q4_K_M.gguf", None)])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<html>", "m-Q8_0.gguf is not a GGUF file"),
+        (
+            gguf_bytes({"general.type": "adapter"}),
+            "m-Q8_0.gguf is not a language model, but of the type 'adapter'",
+        ),
+    ],
+)
+def test_what_is_no_language_model_is_refused_and_not_kept(
+    hub: Hub, tmp_path: Path, content: bytes, reason: str
+) -> None:
+    gguf_repository(hub, "m-Q8_0.gguf")
+    hub.files["m-Q8_0.gguf"] = content
+    message = refusal("someone/Model-GGUF", tmp_path, hub.url)
+    assert message == f"'someone/Model-GGUF:Q8_0' cannot be used: {reason}."
+    assert [path.name for path in (tmp_path / "models").iterdir() if path.is_dir()] == []
+
+
+def test_a_broken_download_of_a_language_model_goes_on_where_it_stopped(
+    hub: Hub, tmp_path: Path
+) -> None:
+    name = "folder/m-Q8_0.gguf"
+    gguf_repository(hub, name)
+    hub.files[name] += b"\0" * 3_000_000
+    hub.main, hub.cut_at = name, 2_000_000
+    pull("someone/Model-GGUF", tmp_path, endpoint=hub.url)
+    whole, rest = hub.ranges_of(name)
+    assert whole is None
+    assert rest is not None
+    assert 0 < int(rest.removeprefix("bytes=").removesuffix("-")) <= 2_000_000
+    directory = tmp_path / "models" / "someone--Model-GGUF@Q8_0"
+    assert (directory / "m-Q8_0.gguf").read_bytes() == hub.files[name]
+
+
+@pytest.mark.parametrize("name", ["a/b/../c.gguf", "a/b/c\\d.gguf", "a/b/c.bin", "a/b:c:d"])
+def test_a_file_that_can_be_no_model_is_not_asked_for(tmp_path: Path, name: str) -> None:
+    assert f"no model '{name}' to pull" in refusal(name, tmp_path, "http://127.0.0.1:9")
+
+
+def test_a_repository_cannot_place_files_elsewhere(hub: Hub, tmp_path: Path) -> None:
+    gguf_repository(hub, "../../evil-Q4_K_M.gguf", "a\\b-Q4_K_M.gguf", "good-Q8_0.gguf")
+    pull("someone/Model-GGUF", tmp_path, endpoint=hub.url)
+    assert hub.asked == [("good-Q8_0.gguf", None)]
