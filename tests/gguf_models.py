@@ -2,15 +2,24 @@
 weights, an embedding model and a reranker."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from string import ascii_lowercase, digits, punctuation
 from typing import Any, Final, Literal
 
 import gguf
 import numpy as np
+from gguf_vocabularies import (
+    QWEN,
+    Special,
+    Vocabulary,
+    byte_level,
+    decoded,
+    encoded,
+    sentence_piece,
+    word_piece,
+)
 from numpy.typing import NDArray
 
 CHATML: Final = (
@@ -33,17 +42,6 @@ _Weights = Callable[[str, int, int], _Matrix]
 """The matrix of a name, with so many rows and columns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Special:
-    """The tokens of a scripted model that are no text. The first control token begins a prompt if
-    `bos`, and `end` ends an answer. Defined ones are special in any text, as `<think>` of Qwen3."""
-
-    control: tuple[str, ...] = ("<s>", "</s>", "<|im_start|>", "<|im_end|>")
-    defined: tuple[str, ...] = ("<think>", "</think>", "<tool_call>", "</tool_call>")
-    end: str = "<|im_end|>"
-    bos: bool = False
-
-
 def scripted(
     path: Path,
     answers: Answer | Mapping[str, Answer] = ANSWER,
@@ -51,7 +49,7 @@ def scripted(
     ends: bool = True,
     context: int = 512,
     template: str = CHATML,
-    special: Special = Special(),
+    special: Special = QWEN,
 ) -> Path:
     """A llama model that says `answers` after any prompt, whatever the temperature, and then ends,
     or says it again and again where it never `ends`.
@@ -61,16 +59,16 @@ def scripted(
     all others. Its vocabulary is byte-level BPE, whose prompts take a token for each byte.
     """
     scripts = answers if isinstance(answers, Mapping) else {"": answers}
-    vocabulary = _byte_level(special)
+    vocabulary = byte_level(special)
     end = vocabulary.ids[special.end]
     follows: dict[int, int] = {}
     default = end
-    taken = {_decoded(text) for text in vocabulary.ids}
+    taken = {decoded(text) for text in vocabulary.ids}
     for key, answer in scripts.items():
         pieces = cut(answer, special.defined, taken) if isinstance(answer, str) else answer
         chain = [vocabulary.add(piece) for piece in pieces]
         if key:
-            chain.insert(0, vocabulary.ids[_encoded(key)])
+            chain.insert(0, vocabulary.ids[encoded(key)])
         else:
             default = chain[0]
         chain.append(end if ends else chain[1 if key else 0])
@@ -135,7 +133,7 @@ def random(
         values = generator.standard_normal((rows, columns)) * scale / np.sqrt(columns)
         return values.astype(np.float32)
 
-    words = _sentence_piece(vocabulary)
+    words = sentence_piece(vocabulary)
     shape = _Shape(width, layers, heads=width // 16, context=context)
     _write_llama(path, words, shape, weights, CHATML)
     return path
@@ -147,7 +145,7 @@ def embedder(
     """A BERT whose vector of a text is about its bag of words (mean pooling): the more words two
     texts share, the nearer they are. It knows `WORDS` and spells the others."""
     generator = np.random.default_rng(0)
-    vocabulary = _word_piece()
+    vocabulary = word_piece()
 
     def weights(name: str, rows: int, columns: int) -> _Matrix:
         if name.startswith(("attn", "ffn")):
@@ -163,7 +161,7 @@ def embedder(
 def reranker(path: Path, *, likes: str = "music", context: int = 512) -> Path:
     """A BERT with a head whose score is higher the larger the share of the word `likes`, one of
     `WORDS`, among the words of query and document."""
-    vocabulary = _word_piece()
+    vocabulary = word_piece()
     liked = vocabulary.ids["\u2581" + likes]
 
     def weights(name: str, rows: int, columns: int) -> _Matrix:
@@ -180,97 +178,6 @@ def reranker(path: Path, *, likes: str = "music", context: int = 512) -> Path:
     return path
 
 
-@dataclass(slots=True)
-class _Vocabulary:
-    texts: list[str] = field(default_factory=list)
-    kinds: list[int] = field(default_factory=list)
-    ids: dict[str, int] = field(default_factory=dict)
-    settings: Callable[[Any], None] = lambda writer: None
-    """Writes what this kind of vocabulary has beside its tokens."""
-
-    def extend(self, texts: Iterable[str], kind: gguf.TokenType) -> None:
-        for text in texts:
-            self.ids[text] = len(self.texts)
-            self.texts.append(text)
-            self.kinds.append(int(kind))
-
-    def add(self, piece: str | bytes) -> int:
-        """The token of a byte-level `piece`, new or known."""
-        text = piece if isinstance(piece, str) and piece in self.ids else _encoded(piece)
-        if text not in self.ids:
-            self.extend([text], gguf.TokenType.NORMAL)
-        return self.ids[text]
-
-    def write(self, writer: Any) -> None:
-        writer.add_vocab_size(len(self.texts))
-        writer.add_token_list(self.texts)
-        writer.add_token_types(self.kinds)
-        self.settings(writer)
-
-
-def _byte_level(special: Special) -> _Vocabulary:
-    def settings(writer: Any) -> None:
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre("gpt-2")
-        writer.add_token_merges(["\u0120 \u0120"])
-        writer.add_bos_token_id(0)
-        writer.add_eos_token_id(vocabulary.ids[special.end])
-        writer.add_add_bos_token(special.bos)
-
-    vocabulary = _Vocabulary(settings=settings)
-    vocabulary.extend(special.control, gguf.TokenType.CONTROL)
-    vocabulary.extend(special.defined, gguf.TokenType.USER_DEFINED)
-    vocabulary.extend(_BYTES, gguf.TokenType.NORMAL)
-    vocabulary.extend(["\u0120\u0120"], gguf.TokenType.NORMAL)
-    return vocabulary
-
-
-def _sentence_piece(size: int) -> _Vocabulary:
-    def settings(writer: Any) -> None:
-        writer.add_tokenizer_model("llama")
-        writer.add_token_scores([-float(n) for n in range(size)])
-        writer.add_bos_token_id(1)
-        writer.add_eos_token_id(4)
-        writer.add_unk_token_id(0)
-
-    vocabulary = _Vocabulary(settings=settings)
-    vocabulary.extend(["<unk>"], gguf.TokenType.UNKNOWN)
-    control = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"]
-    vocabulary.extend(control, gguf.TokenType.CONTROL)
-    vocabulary.extend((f"<0x{byte:02X}>" for byte in range(256)), gguf.TokenType.BYTE)
-    words = ["\u2581", *ascii_lowercase, "\u2581t", "he", "\u2581the", "\u2581a", "in", "er", "an"]
-    words += [f"\u2581w{n}" for n in range(size - len(vocabulary.texts) - len(words))]
-    vocabulary.extend(words, gguf.TokenType.NORMAL)
-    return vocabulary
-
-
-WORDS: Final = (
-    *("music", "piano", "song", "singing", "river", "water", "cat", "dog", "animal", "hello"),
-    *("world", "weather", "rain", "paris", "france", "the", "of", "in", "is", "and", "speech"),
-    *("text", "model", "server", "house", "book", "city", "red", "blue", "small", "large"),
-)
-
-
-def _word_piece() -> _Vocabulary:
-    def settings(writer: Any) -> None:
-        writer.add_tokenizer_model("bert")
-        writer.add_tokenizer_pre("default")
-        writer.add_token_type_count(2)
-        writer.add_bos_token_id(2)
-        writer.add_eos_token_id(3)
-        writer.add_sep_token_id(3)
-        writer.add_unk_token_id(1)
-        writer.add_pad_token_id(0)
-
-    vocabulary = _Vocabulary(settings=settings)
-    vocabulary.extend(["[PAD]", "[UNK]", "[CLS]", "[SEP]"], gguf.TokenType.CONTROL)
-    letters = ascii_lowercase + digits
-    words = [*letters, *(f"\u2581{sign}" for sign in letters + punctuation)]
-    words += [f"\u2581{word}" for word in WORDS]
-    vocabulary.extend(words, gguf.TokenType.NORMAL)
-    return vocabulary
-
-
 @dataclass(frozen=True, slots=True)
 class _Shape:
     width: int
@@ -282,7 +189,7 @@ class _Shape:
 
 def _write_scripted(
     path: Path,
-    vocabulary: _Vocabulary,
+    vocabulary: Vocabulary,
     follows: Mapping[int, int],
     default: int,
     context: int,
@@ -307,7 +214,7 @@ def _write_scripted(
 
 
 def _write_llama(
-    path: Path, vocabulary: _Vocabulary, shape: _Shape, weights: _Weights, template: str
+    path: Path, vocabulary: Vocabulary, shape: _Shape, weights: _Weights, template: str
 ) -> None:
     width, size = shape.width, len(vocabulary.texts)
     heads_kv = max(1, shape.heads // 2)
@@ -338,9 +245,7 @@ def _write_llama(
     _finish(writer)
 
 
-def _bert(
-    path: Path, vocabulary: _Vocabulary, context: int, pooling: str, weights: _Weights
-) -> Any:
+def _bert(path: Path, vocabulary: Vocabulary, context: int, pooling: str, weights: _Weights) -> Any:
     """A BERT of one layer whose words, and [CLS], are directions; [SEP] says nothing."""
     size = len(vocabulary.texts)
     width = _width(size)
@@ -390,22 +295,3 @@ def _finish(writer: Any) -> None:
 
 def _width(states: int) -> int:
     return max(64, -(-states // 32) * 32)
-
-
-def _byte_texts() -> list[str]:
-    """GPT-2's printable stand-in for each byte."""
-    spare = iter(range(256, 512))
-    plain = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    return [chr(byte if byte in plain else next(spare)) for byte in range(256)]
-
-
-_BYTES: Final = _byte_texts()
-
-
-def _encoded(piece: str | bytes) -> str:
-    return "".join(_BYTES[byte] for byte in (piece.encode() if isinstance(piece, str) else piece))
-
-
-def _decoded(text: str) -> bytes:
-    known = {sign: byte for byte, sign in enumerate(_BYTES)}
-    return bytes(known[sign] for sign in text)
