@@ -3,7 +3,20 @@
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from routes import health, metrics, middleware, models, pages, transcriptions
+from routes import (
+    chat,
+    completions,
+    embeddings,
+    health,
+    metrics,
+    middleware,
+    models,
+    pages,
+    rerank,
+    responses,
+    transcriptions,
+)
+from routes.response_store import ResponseStore
 from routes.services import SERVICES, Services
 
 
@@ -16,6 +29,7 @@ def setup(app: web.Application, services: Services) -> None:
     registry = CollectorRegistry()
     app[SERVICES] = services
     app[metrics.METRICS] = registry
+    app[responses.STORE] = ResponseStore()
     app[metrics.HTTP_METRICS] = metrics.HttpMetrics.register(registry)
     app.middlewares.extend((middleware.observe, middleware.guard))
     app.on_response_prepare.append(middleware.add_headers)
@@ -28,7 +42,15 @@ def setup(app: web.Application, services: Services) -> None:
             web.get("/metrics", metrics.show),
             web.get("/v1/models", models.index),
             web.get("/v1/models/{id:.+}", models.show),
+            web.post("/v1/chat/completions", chat.complete),
+            web.post("/v1/completions", completions.complete),
+            web.post("/v1/embeddings", embeddings.embed),
+            web.post("/v1/rerank", rerank.rerank),
             web.post("/v1/audio/transcriptions", transcriptions.transcribe),
             web.post("/v1/audio/translations", transcriptions.translate),
+            web.post("/v1/responses", responses.create),
+            web.get("/v1/responses/{id}", responses.show),
+            web.delete("/v1/responses/{id}", responses.delete),
+            web.get("/v1/responses/{id}/input_items", responses.input_items),
         ]
     )
