@@ -1,6 +1,7 @@
 """POST /v1/chat/completions: conversations with language models, here or at a provider."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -41,6 +42,11 @@ async def complete(request: web.Request) -> web.StreamResponse:
         choices = [Choice(index, asked.calls_functions) for index in range(asked.n)]
         async for index, event in events:
             choices[index].add(event)
+    return await asyncio.to_thread(_respond, head, choices)
+
+
+def _respond(head: Head, choices: Sequence[Choice]) -> web.Response:
+    """It may take a while, with log-probabilities: not for the event loop."""
     return json_response(completion(head, choices))
 
 

@@ -1,6 +1,7 @@
 """POST /v1/completions: texts that language models go on with, here or at a provider."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -40,7 +41,12 @@ async def complete(request: web.Request) -> web.StreamResponse:
                 return await stream_events(request, stream)
         async for index, event in events:
             choices[index].add(event)
-    return json_response(completion(head, choices, asked.n))
+    return await asyncio.to_thread(_respond, head, choices, asked.n)
+
+
+def _respond(head: Head, choices: Sequence[Choice], per_prompt: int) -> web.Response:
+    """It may take a while, with log-probabilities: not for the event loop."""
+    return json_response(completion(head, choices, per_prompt))
 
 
 async def _chunks(

@@ -1,8 +1,10 @@
 import logging
+from typing import Any, Literal
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
+from pydantic import BaseModel, ValidationError
 from rest import serving
 
 from engines.base import (
@@ -48,6 +50,35 @@ def test_a_busy_server_says_when_to_come_back_in_whole_seconds() -> None:
 
 def test_what_nobody_foresaw_is_not_told() -> None:
     assert api_error(KeyError("secret"), make_mocked_request("GET", "/")) is None
+
+
+class Inner(BaseModel):
+    name: str
+    kinds: list[Literal["a", "b"]] = []
+
+
+class Outer(BaseModel):
+    plain: int = 0
+    either: int | str | Inner | list[Inner] | dict[str, Inner] | None = None
+
+
+@pytest.mark.parametrize(
+    ("value", "param", "code"),
+    [
+        ({"plain": "x"}, "plain", "invalid_value"),
+        ({"either": 1.5}, "either", "invalid_value"),
+        ({"either": {"name": 3}}, "either.name", "invalid_value"),
+        ({"either": [{"name": "x"}, {}]}, "either[1].name", "missing_required_parameter"),
+        ({"either": [{"name": "x", "kinds": ["c"]}]}, "either[0].kinds[0]", "invalid_value"),
+        ([], None, "invalid_value"),
+    ],
+)
+def test_a_wrong_field_is_named_by_its_path(value: Any, param: str | None, code: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        Outer.model_validate(value)
+    found = told(raised.value)
+    assert (found.status, found.param, found.code) == (400, param, code)
+    assert found.message.endswith(".")
 
 
 async def test_an_unknown_path_is_404_and_named() -> None:
