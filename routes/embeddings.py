@@ -48,8 +48,7 @@ async def embed(request: web.Request) -> web.StreamResponse:
     """POST /v1/embeddings."""
     body = await read_json(request)
     language = request.app[SERVICES].language
-    remote = language.remote(model_of(body))
-    if remote is not None:
+    if (remote := language.remote(model_of(body))) is not None:
         return await forward(request, remote, "/embeddings", body)
     form = await validated(body, EmbeddingsRequest)
     language.check(form.model, "embedding")

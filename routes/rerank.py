@@ -42,8 +42,7 @@ async def rerank(request: web.Request) -> web.StreamResponse:
     """POST /v1/rerank."""
     body = await read_json(request)
     language = request.app[SERVICES].language
-    remote = language.remote(model_of(body))
-    if remote is not None:
+    if (remote := language.remote(model_of(body))) is not None:
         return await forward(request, remote, "/rerank", body)
     form = await validated(body, RerankRequest)
     language.check(form.model, "rerank")
