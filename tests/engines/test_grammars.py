@@ -1,0 +1,433 @@
+"""Grammars of JSON schemas, as llama.cpp itself takes them."""
+
+import json
+import random
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+import pytest
+from checked_grammars import Checker
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field
+
+from engines.base import InvalidInput
+from engines.grammars import json_grammar
+
+Schema = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def checker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checker]:
+    checker = Checker(tmp_path_factory.mktemp("vocabulary"))
+    yield checker
+    checker.close()
+
+
+def styles(value: object) -> list[str]:
+    return [
+        json.dumps(value),
+        json.dumps(value, ensure_ascii=False),
+        json.dumps(value, ensure_ascii=False, separators=(",", ":")),
+        json.dumps(value, ensure_ascii=False, indent=2),
+    ]
+
+
+OBJECT: Schema = {"type": "object"}
+PERSON: Schema = {
+    "type": "object",
+    "title": "Person",
+    "properties": {
+        "name": {"type": "string", "description": "Full name"},
+        "age": {"type": "integer", "minimum": 0, "maximum": 130},
+        "mail": {"type": ["string", "null"], "format": "email"},
+    },
+    "required": ["name"],
+    "additionalProperties": False,
+}
+TREE: Schema = {
+    "$ref": "#/$defs/Node",
+    "$defs": {
+        "Node": {
+            "type": "object",
+            "properties": {
+                "value": {"type": "number"},
+                "children": {"type": "array", "items": {"$ref": "#/$defs/Node"}},
+            },
+            "required": ["value"],
+        }
+    },
+}
+
+CASES: list[tuple[Schema, list[object], list[object]]] = [
+    ({}, [None, 1, "a", [1, {"b": []}], {"a": {}}, -1.5e3], []),
+    (OBJECT, [{}, {"a": 1, "b": [{"c": None}]}], [[], 1, "a", None]),
+    (
+        PERSON,
+        [{"name": "Ada"}, {"name": "", "age": 130}, {"name": 'é"\\\n', "age": 7, "mail": None}],
+        [
+            *({}, {"age": 1}, {"name": 1}, {"name": "a", "age": 131}, {"name": "a", "age": -1}),
+            *({"age": 1, "name": "a"}, {"name": "a", "other": 1}, {"name": "a", "age": 1.5}),
+        ],
+    ),
+    (
+        {"properties": {"a": {}, "b": {}, "c": {}}, "required": ["b"]},
+        [{"b": 1}, {"a": 1, "b": 1}, {"b": 1, "c": 1}, {"a": 1, "b": 1, "c": 1}],
+        [{}, {"a": 1}, {"c": 1}, {"a": 1, "c": 1}, {"b": 1, "d": 1}],
+    ),
+    (
+        {"properties": {"a": {}, "b": {}}, "additionalProperties": {"type": "integer"}},
+        [{}, {"a": "x"}, {"b": "x"}, {"z": 1}, {"a": "x", "z": 1, "y": 2}, {"ab": 1, "": 2}],
+        [{"z": "x"}, {"z": 1, "a": "x"}, {"ab": "x"}],
+    ),
+    ({"type": "object", "additionalProperties": False}, [{}], [{"a": 1}]),
+    ({"type": "object", "required": ["a"]}, [{"a": 1}], [{}, {"b": 1}]),
+    ({"type": "array"}, [[], [1, "a", None]], [{}, 1]),
+    ({"items": {"type": "boolean"}}, [[], [True], [True, False]], [[1]]),
+    (
+        {"type": "array", "items": {"type": "null"}, "minItems": 2},
+        [[None] * 2, [None] * 5],
+        [[None]],
+    ),
+    (
+        {"items": {"type": "null"}, "minItems": 1, "maxItems": 2},
+        [[None], [None] * 2],
+        [[], [None] * 3],
+    ),
+    ({"type": "array", "items": False}, [[]], [[1]]),
+    ({"type": "array", "items": {"const": 1}, "maxItems": 700}, [[], [1] * 700], [[1] * 701]),
+    (
+        {"prefixItems": [{"type": "string"}, {"type": "integer"}], "items": False},
+        [["a", 1]],
+        [["a"], ["a", 1, 1], [1, "a"], []],
+    ),
+    (
+        {"prefixItems": [{"type": "string"}], "items": {"type": "integer"}, "maxItems": 3},
+        [["a"], ["a", 1], ["a", 1, 2]],
+        [["a", "b"], ["a", 1, 2, 3]],
+    ),
+    ({"items": [{"type": "string"}, {"type": "null"}]}, [["a", None]], [["a"], [None, "a"]]),
+    ({"type": "string"}, ["", "é\u2028\U0001f600", 'a"b\\c\n\x00'], [1, None]),
+    ({"type": "string", "minLength": 2, "maxLength": 3}, ["ab", "é\n😀"], ["a", "abcd"]),
+    ({"type": "string", "maxLength": 3000}, ["", "a" * 3000, "a" * 600], ["a" * 3001]),
+    ({"type": "string", "minLength": 600}, ["a" * 600, "a" * 999], ["a" * 599]),
+    ({"type": "string", "pattern": "^a+$"}, ["a", "aaa"], ["", "b", "ab"]),
+    ({"type": "string", "pattern": "b"}, ["b", "abc", "\n b"], ["", "ac"]),
+    ({"pattern": "^(foo|ba[rz]){1,2}$"}, ["foo", "barbaz"], ["", "bar-", "foofoofoo"]),
+    (
+        {"pattern": r'^\d{3}-[^a-z"]\w*\s?"\\$'},
+        ['123-A"\\', '123-9_z\n"\\'],
+        ['123-a"\\', '12-A"\\'],
+    ),
+    ({"pattern": r"^\+?[0-9. ]*\u0041|end$"}, ["+1 2A and", "A", "the end"], ["+1 2", "ends"]),
+    ({"pattern": "^.$"}, ["a", '"', "~"], ["\n", "", "ab"]),
+    (
+        {"type": "string", "format": "date"},
+        ["2026-11-21", "2024-02-29", "2000-02-29", "1999-12-31"],
+        ["2026-02-29", "1900-02-29", "2026-13-01", "2026-04-31", "26-1-1", "2026-00-10"],
+    ),
+    ({"format": "time"}, ["23:59:59Z", "01:02:03.5+01:00"], ["24:00:00Z", "1:02:03Z", "01:02:03"]),
+    ({"format": "date-time"}, ["2026-11-21T12:00:00Z"], ["2026-11-21", "2026-11-21 12:00:00Z"]),
+    ({"format": "uuid"}, ["123e4567-e89b-12d3-a456-426614174000"], ["123e4567"]),
+    ({"type": "string", "format": "email"}, ["anything"], [1]),
+    ({"type": "integer"}, [0, -7, 12, 10**15], [1.5, "1", True]),
+    ({"type": "number"}, [0, -0.5, 1.25e-7, 10**12], ["1", None]),
+    (
+        {"type": "integer", "minimum": -12, "maximum": 345},
+        [-12, -9, 0, 45, 345],
+        [-13, 346, 999, -20],
+    ),
+    ({"type": "integer", "minimum": 7}, [7, 10, 99, 10**15], [6, 0, -7]),
+    ({"type": "integer", "exclusiveMaximum": -1}, [-2, -10, -999], [-1, 0, 5]),
+    ({"type": "integer", "exclusiveMinimum": 0.5, "maximum": 2.5}, [1, 2], [0, 3]),
+    ({"minimum": 0, "maximum": 1}, [0, 1, 0.5, 0.125, 1.0], [1.1, -0.1, 2, 10]),
+    ({"type": "number", "exclusiveMinimum": 0}, [0.5, 0.001, 1, 25.75], [0, 0.0, -1]),
+    (
+        {"type": "number", "minimum": -1.5, "maximum": -0.25},
+        [-1.5, -1, -0.25, -0.3],
+        [-0.2, 0, -1.6],
+    ),
+    ({"type": "number", "minimum": 10, "exclusiveMinimum": True}, [10.5, 11], [10, 10.0, 9]),
+    ({"enum": ["a", 1, None, {"b": [1]}]}, ["a", 1, None], ["b", 2, {}]),
+    ({"type": "string", "enum": ["a", 1, "long"], "maxLength": 2}, ["a"], [1, "long"]),
+    ({"const": 'quo"te\\'}, ['quo"te\\'], ["quote"]),
+    ({"anyOf": [{"type": "integer"}, {"type": "string", "maxLength": 1}]}, [1, "a"], ["ab", None]),
+    ({"oneOf": [{"const": 1}, {"type": "null"}], "title": "One"}, [1, None], [2]),
+    ({"type": ["integer", "null", "number"]}, [1, None, 1.5], ["a"]),
+    (
+        {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}},
+            "anyOf": [{"required": ["a"]}, {"properties": {"b": {}}, "required": ["b"]}],
+        },
+        [{"a": 1}, {"b": 1}, {"a": 1, "b": "x"}],
+        [{}, {"a": "x"}, {"b": 1, "a": "x"}],
+    ),
+    (
+        {
+            "allOf": [
+                {"properties": {"a": {"type": "number"}}, "required": ["a"]},
+                {"properties": {"a": {"maximum": 9}, "b": {"type": "null"}}},
+            ]
+        },
+        [{"a": 9}, {"a": 0.5, "b": None}],
+        [{"a": 10}, {"b": None}, {"a": "x"}],
+    ),
+    (TREE, [{"value": 1}, {"value": 1, "children": [{"value": 2, "children": []}]}], [{}, []]),
+    (
+        {"anyOf": [{"type": "null"}, {"type": "array", "items": {"$ref": "#"}}]},
+        [None, [], [[None, []], None]],
+        [[1]],
+    ),
+    (
+        {"$defs": {"a/b": {"type": "null"}, "c": {"$ref": "#/$defs/a~1b"}}, "$ref": "#/$defs/c"},
+        [None],
+        [1],
+    ),
+    (
+        {"$ref": "#/definitions/x", "maxLength": 1, "definitions": {"x": {"type": "string"}}},
+        ["", "a"],
+        ["ab", 1],
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "valid", "invalid"), CASES)
+def test_what_fits_is_accepted_and_what_does_not_is_not(
+    checker: Checker, schema: Schema, valid: list[object], invalid: list[object]
+) -> None:
+    grammar = json_grammar(schema)
+    assert grammar.triggers == ()
+    for value in valid:
+        for text in styles(value):
+            assert checker.accepts(grammar.text, text), text
+    for value in invalid:
+        for text in styles(value):
+            assert not checker.accepts(grammar.text, text), text
+
+
+def test_any_object_is_all_that_json_mode_takes(checker: Checker) -> None:
+    grammar = json_grammar(None).text
+    for value in ({}, {"a": [1, {"b": None}], "c": "\u00e9"}):
+        assert all(checker.accepts(grammar, text) for text in styles(value))
+    for text in ("[]", "1", '{"a": 01}', '{"a": 1,}', "{'a': 1}", '{"a": 1} ', '{"a": "\n"}', "{"):
+        assert not checker.accepts(grammar, text)
+
+
+def test_half_a_surrogate_pair_cannot_be_written(checker: Checker) -> None:
+    grammar = json_grammar({"type": "string"}).text
+    assert checker.accepts(grammar, '"\\ud83d\\ude00"')
+    for text in ('"\\ud83d"', '"\\ude00"', '"\\ud83d\\u0041"'):
+        assert not checker.accepts(grammar, text)
+
+
+def test_white_space_comes_to_an_end(checker: Checker) -> None:
+    grammar = json_grammar(None).text
+    assert checker.begins(grammar, '{\n    "a"')
+    assert not checker.begins(grammar, "{\n\n")
+    assert not checker.begins(grammar, "{  ")
+    assert not checker.begins(grammar, "{\n" + " " * 21)
+
+
+def test_a_name_in_disguise_is_no_additional_property(checker: Checker) -> None:
+    schema = {"properties": {"ab": {"type": "null"}}, "additionalProperties": True}
+    grammar = json_grammar(schema).text
+    assert checker.accepts(grammar, '{"ab": null, "a": 1, "abc": 1, "b": 1}')
+    assert not checker.accepts(grammar, '{"a": 1, "ab": 1}')
+    assert not checker.accepts(grammar, '{"\\u0061b": 1}')
+
+
+REFUSED: list[tuple[Schema, str]] = [
+    ({"not": {"type": "string"}}, "keyword 'not' at $ is not supported"),
+    ({"properties": {"a": {"uniqueItems": True}}}, "keyword 'uniqueItems' at $.properties.a"),
+    ({"items": {"multipleOf": 2}}, "keyword 'multipleOf' at $.items"),
+    ({"anyOf": [{}, {"if": {}}]}, "keyword 'if' at $.anyOf[1]"),
+    ({"$defs": {"A": {"contains": {}}}, "$ref": "#/$defs/A"}, "keyword 'contains' at $.$defs.A"),
+    ({"patternProperties": {"^a": {}}}, "keyword 'patternProperties'"),
+    ({"type": "object", "minProperties": 1}, "keyword 'minProperties'"),
+    ({"dependentSchemas": {"a": {}}}, "keyword 'dependentSchemas'"),
+    ({"$ref": "https://example.com/schema"}, "keyword '$ref' at $ is not supported"),
+    ({"$ref": "#/$defs/nothing"}, "refers to nothing"),
+    ({"$ref": "#"}, "refers to itself"),
+    ({"allOf": [{"$ref": "#"}]}, "contains itself"),
+    ({"anyOf": [{"$ref": "#"}, {"type": "null"}]}, "contains itself"),
+    ({"pattern": "(?=a)"}, "keyword 'pattern' at $ is not supported"),
+    ({"pattern": "(a"}, "keyword 'pattern'"),
+    ({"pattern": "a**"}, "keyword 'pattern'"),
+    ({"pattern": "(a*)*"}, "may be empty"),
+    ({"pattern": r"\bword\1"}, "keyword 'pattern'"),
+    ({"pattern": "a", "minLength": 3}, "combined with a length"),
+    ({"type": "strnig"}, "keyword 'type' at $ has a value"),
+    ({"type": "string", "minLength": -1}, "keyword 'minLength'"),
+    ({"properties": []}, "keyword 'properties'"),
+    ({"properties": {"a": 3}}, "$.properties.a must be a schema"),
+    ({"required": "a"}, "keyword 'required'"),
+    ({"enum": []}, "no value fits the schema at $"),
+    ({"type": "string", "minLength": 3, "maxLength": 2}, "no value fits"),
+    ({"minimum": 3, "maximum": 2}, "no number can be written"),
+    ({"allOf": [{"type": "string"}, {"type": "null"}]}, "no value fits"),
+    ({"required": ["a"], "additionalProperties": False}, "required property 'a' at $ is forbidden"),
+    ({"type": "string", "maxLength": 10**7}, "too large"),
+    ({"enum": ["x" * 70_000]}, "larger than 64 KiB"),
+    (
+        {"allOf": [{"additionalProperties": False}, {"properties": {"a": {}}}]},
+        "keyword 'additionalProperties' at $ is not supported",
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "message"), REFUSED)
+def test_what_cannot_be_kept_is_refused_by_name(schema: Schema, message: str) -> None:
+    with pytest.raises(InvalidInput) as error:
+        json_grammar(schema)
+    assert message in str(error.value)
+    assert str(error.value).startswith("Invalid schema for response_format: ")
+    assert str(error.value).endswith(".")
+    assert error.value.param == "response_format"
+
+
+def test_a_schema_that_is_nested_without_end_is_refused() -> None:
+    nested: Schema = {}
+    chain: dict[str, Schema] = {"0": {"type": "null"}}
+    for n in range(10_000):
+        nested = {"items": nested}
+        chain[f"{n + 1}"] = {"items": {"$ref": f"#/$defs/{n}"}}
+    few = {name: chain[name] for name in list(chain)[:500]}
+    for schema in (nested, {"$defs": few, "$ref": "#/$defs/499"}):
+        with pytest.raises(InvalidInput, match="nested deeper than 64"):
+            json_grammar(schema)
+
+
+def test_alternatives_that_multiply_are_refused() -> None:
+    choice: Schema = {"anyOf": [{"minLength": n} for n in range(9)]}
+    with pytest.raises(InvalidInput, match="more than 512 alternatives"):
+        json_grammar({"allOf": [choice] * 4})
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Leaf(BaseModel):
+    kind: Literal["leaf"]
+    size: Annotated[int, Field(ge=-3, lt=1000)]
+
+
+class Branch(BaseModel):
+    kind: Literal["branch"]
+    twigs: Annotated[list["Branch | Leaf"], Field(max_length=2)] = []
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class Plant(BaseModel, extra="forbid"):
+    name: Annotated[str, Field(min_length=1, max_length=8)]
+    code: Annotated[str, Field(pattern=r"^[A-Z]{2}-\d+$")] = "AA-0"
+    colour: Colour
+    root: Annotated[Branch | Leaf, Field(discriminator="kind")]
+    sizes: tuple[int, bool]
+    notes: dict[str, float] = {}
+
+
+def test_what_is_written_by_the_grammar_of_a_pydantic_model_is_one(checker: Checker) -> None:
+    grammar = json_grammar(Plant.model_json_schema()).text
+    written = 0
+    for seed in range(60):
+        text = checker.write(grammar, random.Random(seed), most=600)
+        if text is not None:
+            Plant.model_validate_json(text)
+            written += 1
+    assert written >= 20
+
+
+@st.composite
+def schemas(draw: st.DrawFn, depth: int = 3) -> tuple[Schema, st.SearchStrategy[Any]]:
+    """A schema, and values that fit it in the order that its grammar wants."""
+    kinds = ["string", "integer", "number", "boolean", "null", "enum"]
+    kinds += ["object", "array", "anyOf"] if depth else []
+    inner = schemas(depth - 1)
+    match draw(st.sampled_from(kinds)):
+        case "string":
+            least, more = draw(st.integers(0, 3)), draw(st.none() | st.integers(0, 3))
+            most = None if more is None else least + more
+            schema: Schema = {"type": "string", "minLength": least}
+            if most is not None:
+                schema["maxLength"] = most
+            return schema, st.text(min_size=least, max_size=most)
+        case "integer":
+            low, size = draw(st.integers(-2000, 2000)), draw(st.integers(0, 3000))
+            schema = {"type": "integer", "minimum": low, "maximum": low + size}
+            return schema, st.integers(low, low + size)
+        case "number":
+            low, size = draw(st.integers(-300, 300)), draw(st.integers(1, 300))
+            schema = {"type": "number", "minimum": low / 4, "maximum": (low + size) / 4}
+            return schema, st.integers(low, low + size).map(lambda n: n / 4)
+        case "boolean":
+            return {"type": "boolean"}, st.booleans()
+        case "null":
+            return {"type": "null"}, st.none()
+        case "enum":
+            values = draw(st.lists(st.text(max_size=4) | st.integers(), min_size=1, max_size=3))
+            return {"enum": values}, st.sampled_from(values)
+        case "array":
+            (item, values_of), least = draw(inner), draw(st.integers(0, 2))
+            schema = {"type": "array", "items": item, "minItems": least, "maxItems": least + 2}
+            return schema, st.lists(values_of, min_size=least, max_size=least + 2)
+        case "anyOf":
+            choices = draw(st.lists(inner, min_size=1, max_size=3))
+            return {"anyOf": [c for c, _ in choices]}, st.one_of(*(v for _, v in choices))
+        case _:
+            members = draw(st.dictionaries(st.text(max_size=5), inner, max_size=4))
+            required = [name for name in members if draw(st.booleans())]
+            schema = {
+                "type": "object",
+                "properties": {name: member for name, (member, _) in members.items()},
+                "required": required,
+                "additionalProperties": False,
+            }
+            always = {name: v for name, (_, v) in members.items() if name in required}
+            maybe = {name: v for name, (_, v) in members.items() if name not in required}
+            values = st.fixed_dictionaries(always, optional=maybe)
+            return schema, values.map(lambda value: {n: value[n] for n in members if n in value})
+
+
+def fits(value: object, schema: Mapping[str, Any]) -> bool:
+    """A validator for what `schemas` makes."""
+    if "anyOf" in schema:
+        return any(fits(value, part) for part in schema["anyOf"])
+    if "enum" in schema:
+        return any(type(value) is type(one) and value == one for one in schema["enum"])
+    match schema["type"], value:
+        case "null", None:
+            return True
+        case "boolean", bool():
+            return True
+        case ("integer" | "number") as kind, int() | float() if not isinstance(value, bool):
+            whole = kind == "number" or isinstance(value, int)
+            return whole and schema["minimum"] <= value <= schema["maximum"]
+        case "string", str():
+            return schema["minLength"] <= len(value) <= schema.get("maxLength", len(value))
+        case "array", list():
+            enough = schema["minItems"] <= len(value) <= schema["maxItems"]
+            return enough and all(fits(item, schema["items"]) for item in value)
+        case "object", dict():
+            known = schema["properties"]
+            complete = set(schema["required"]) <= value.keys() <= known.keys()
+            return complete and all(fits(value[name], known[name]) for name in value)
+    return False
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), seed=st.integers())
+def test_grammars_are_as_wide_as_their_schemas_and_no_wider(
+    checker: Checker, data: st.DataObject, seed: int
+) -> None:
+    schema, values = data.draw(schemas())
+    grammar = json_grammar(schema).text
+    value = data.draw(values)
+    for text in styles(value)[1:]:
+        assert checker.accepts(grammar, text), text
+    written = checker.write(grammar, random.Random(seed), most=300)
+    if written is not None:
+        assert fits(json.loads(written), schema), written
