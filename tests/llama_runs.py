@@ -42,6 +42,14 @@ class Run:
         count = llama_cpp.llama_token_to_piece(self.vocab, token, room, len(room), 0, True)
         return room.raw[:count]
 
+    def is_end(self, token: int) -> bool:
+        return bool(llama_cpp.llama_vocab_is_eog(self.vocab, token))
+
+    def clear(self) -> None:
+        """Forget all sequences."""
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), True)
+        self.positions.clear()
+
     def feed(self, fed: Mapping[int, Sequence[int]]) -> dict[int, int]:
         """Decode each sequence's tokens in one batch; the batch index of each one's last."""
         total = sum(len(tokens) for tokens in fed.values())
@@ -84,7 +92,7 @@ class Run:
         fed = self.tokens(prompt)
         for _ in range(most):
             token = int(self.logits(self.feed({0: fed})[0]).argmax())
-            if llama_cpp.llama_vocab_is_eog(self.vocab, token):
+            if self.is_end(token):
                 break
             said += self.piece(token)
             fed = [token]
