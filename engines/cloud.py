@@ -26,6 +26,8 @@ from engines.generation import Embed, Embedding, Generate, GenerationEvent, Rank
 if TYPE_CHECKING:
     from httpx2 import AsyncClient, Response
 
+__all__ = ["Endpoint", "PassedOn", "Provider", "RemoteModel"]
+
 SILENT_SECONDS = 120.0
 """A stream that brings nothing for so long is given up."""
 ANSWER_SECONDS = 600.0

@@ -252,8 +252,8 @@ async def test_a_stream_passed_on_that_breaks_off_raises() -> None:
 
 
 async def test_a_silent_provider_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloud, "SILENT_SECONDS", 0.1)
-    monkeypatch.setattr(cloud, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(cloud, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(cloud, "ANSWER_SECONDS", 0.5)
     never = asyncio.Event()
 
     async def says_nothing(request: web.Request) -> web.StreamResponse:
@@ -300,7 +300,10 @@ async def test_who_leaves_a_request_passed_on_ends_it_at_the_provider() -> None:
             await there.left.wait()
 
 
-async def test_a_connection_is_used_again_after_an_answer() -> None:
+async def test_a_connection_is_used_again_after_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cloud, "LEAVE_SECONDS", 5)
     async with far(streams(*ANSWER)) as there:
         for _ in range(3):
             await generated(there.model)

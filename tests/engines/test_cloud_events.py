@@ -181,8 +181,8 @@ def test_an_answer_that_was_withheld_is_an_error(told: str) -> None:
 def test_the_last_usage_counts_wherever_it_comes() -> None:
     reading = Reading(FAR)
     for tokens in (1, 2):
-        chunk = {"choices": [{"delta": {}}], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}
-        chunk["usage"]["completion_tokens"] = tokens  # type: ignore[call-overload]
+        so_far = {"prompt_tokens": 9, "completion_tokens": tokens}
+        chunk = {"choices": [{"delta": {}}], "usage": so_far}
         assert list(reading.take(json.dumps(chunk).encode())) == []
     usage = {
         "prompt_tokens": 9,

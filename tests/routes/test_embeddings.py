@@ -15,14 +15,20 @@ from rest import Client, openai, serving
 from engines.base import Busy, InvalidInput
 from engines.generation import Embed, Embedding
 from routes.bodies import ON_LOOP_BYTES
+from routes.services import TextTask
 
 PATH = "/v1/embeddings"
+CHATS: tuple[TextTask, ...] = ("chat",)
 
 
 def vector(tokens: int, characters: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     """What `Scripted` makes of a text."""
     found = np.asarray([1.0, tokens, characters, 0.5], dtype=np.float32)
     return found / np.linalg.norm(found)
+
+
+def single(numbers: list[float]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.asarray(numbers, dtype=np.float32)
 
 
 async def ask(client: Client, **body: Any) -> tuple[int, dict[str, Any]]:
@@ -41,10 +47,10 @@ async def test_the_sdk_gets_the_same_vectors_in_both_encodings() -> None:
         packed = await sdk.embeddings.create(model="tiny", input=texts)
         plain = await strict.embeddings.create(model="tiny", input=texts, encoding_format="float")
     for one, other in zip(packed.data, plain.data, strict=True):
-        np.testing.assert_array_equal(np.float32(one.embedding), np.float32(other.embedding))
+        np.testing.assert_array_equal(single(one.embedding), single(other.embedding))
     assert [item.index for item in packed.data] == [0, 1]
-    np.testing.assert_array_equal(np.float32(packed.data[0].embedding), vector(2, 7))
-    np.testing.assert_array_equal(np.float32(plain.data[1].embedding), vector(1, 5))
+    np.testing.assert_array_equal(single(packed.data[0].embedding), vector(2, 7))
+    np.testing.assert_array_equal(single(plain.data[1].embedding), vector(1, 5))
     assert (packed.usage.prompt_tokens, packed.usage.total_tokens) == (3, 3)
     assert packed.model == "tiny"
 
@@ -117,7 +123,7 @@ async def test_a_shortened_vector_has_length_one_again() -> None:
         whole = await sdk.embeddings.create(model="tiny", input="one two three", dimensions=4)
     expected = vector(3, 13)[:2] / np.linalg.norm(vector(3, 13)[:2])
     np.testing.assert_allclose(answer.data[0].embedding, expected, rtol=1e-6)
-    np.testing.assert_array_equal(np.float32(whole.data[0].embedding), vector(3, 13))
+    np.testing.assert_array_equal(single(whole.data[0].embedding), vector(3, 13))
 
 
 @pytest.mark.parametrize("dimensions", [5, 0, -1, "two", 2.5, True])
@@ -137,7 +143,7 @@ async def test_fields_that_are_null_or_unknown_are_ignored() -> None:
 
 
 async def test_a_model_that_is_not_here_or_does_not_embed_is_refused() -> None:
-    model = Scripted(tasks=("chat",))
+    model = Scripted(tasks=CHATS)
     async with serving(language=model) as client, openai(client) as sdk:
         with pytest.raises(NotFoundError) as unknown:
             await sdk.embeddings.create(model="ada", input="a")
@@ -178,9 +184,7 @@ async def test_large_answers_are_whole() -> None:
         packed = await sdk.embeddings.create(model="tiny", input=texts)
         plain = await sdk.embeddings.create(model="tiny", input=texts, encoding_format="float")
     assert len(packed.data) == 8
-    np.testing.assert_array_equal(
-        np.float32(packed.data[7].embedding), np.float32(plain.data[7].embedding)
-    )
+    np.testing.assert_array_equal(single(packed.data[7].embedding), single(plain.data[7].embedding))
 
 
 class Recorded:

@@ -11,8 +11,10 @@ from rest import Client, serving
 
 from engines.base import Busy, ProviderError
 from engines.generation import Rank
+from routes.services import TextTask
 
 PATH = "/v1/rerank"
+CHATS: tuple[TextTask, ...] = ("chat",)
 DOCUMENTS = ["a cat", "the black cat sat", "dogs", "a black dog"]
 
 
@@ -97,7 +99,7 @@ async def test_1000_documents_are_ranked() -> None:
 
 
 async def test_a_model_that_is_not_here_or_does_not_rank_is_refused() -> None:
-    async with serving(language=Scripted(tasks=("chat",))) as client:
+    async with serving(language=Scripted(tasks=CHATS)) as client:
         unknown, _ = await ask(client, model="other")
         chats, body = await ask(client)
     assert (unknown, chats) == (404, 400)
