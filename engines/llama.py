@@ -1,7 +1,6 @@
 """Language, embedding and ranking models in GGUF files: their options, and how they run."""
 
 from functools import partial
-from typing import Literal
 
 from pydantic import Field
 
@@ -15,7 +14,7 @@ from engines.options import EngineOptions, read_options
 from engines.recognition import Recogniser, RecognitionOptions
 from engines.scheduler import Lane
 
-__all__ = ["LlamaOptions", "capabilities", "check", "kind", "options_model", "recipe", "recogniser"]
+__all__ = ["LlamaOptions", "capabilities", "check", "options_model", "recipe", "recogniser"]
 
 _TEXTS_WAITING = 4096
 """Texts that may wait to be embedded; each request brings a few at a time."""
@@ -45,12 +44,6 @@ class LlamaOptions(EngineOptions):
 options_model = LlamaOptions
 
 
-def kind(record: ModelRecord) -> Literal["chat", "embedding", "rerank"]:
-    """What the model is for. Reads the head of its file; raises `EngineError`."""
-    options = read_options(record, LlamaOptions)
-    return options.kind or kind_of(read_metadata(_path(record)))
-
-
 def capabilities(record: ModelRecord) -> Capabilities:
     """Nothing that has to do with speech."""
     return Capabilities(word_times=False)
@@ -67,10 +60,12 @@ def recogniser(record: ModelRecord, able: Capabilities, lane: Lane) -> Recognise
 
 
 def recipe(record: ModelRecord, cores: int) -> Recipe:
-    """How to run it: in a process, as llama.cpp ends its own on a failed assertion."""
+    """How to run it: in a process, as llama.cpp ends its own on a failed assertion. Reads the head
+    of its file; raises `EngineError`."""
     options = read_options(record, LlamaOptions)
+    kind = options.kind or kind_of(read_metadata(_path(record)))
     threads = min(options.threads or cores, max(1, cores))
-    if kind(record) != "chat":
+    if kind != "chat":
         return _embedding(record, options, threads)
     settings = LlamaSettings(
         name=record.name,

@@ -26,6 +26,11 @@ WORTH_WAITING = 32
 """Tokens of a prompt that are worth waiting for while another answer computes them."""
 
 
+SPARE_CELLS = 16
+"""Cells that stay free for each other answer when one begins, so that it need not give way to them
+at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class LlamaSettings:
     """`context`: most tokens of one prompt and its answer. `cells`: of all together.
@@ -155,10 +160,9 @@ class LlamaEngine:
     def _decode(self, shares: Sequence[tuple[Answer, int]], active: Sequence[Answer]) -> None:
         """Compute so many tokens of each answer, and let those that are complete pick their next
         one. Answers that lose their place to the others are left out."""
-        asked = sum(count for _, count in shares)
-        while self._cells.room < asked and self._make_room(active):
-            shares = [(answer, count) for answer, count in shares if answer.sequence is not None]
-            asked = sum(count for _, count in shares)
+        shares = _seated(shares)
+        while self._cells.room < sum(count for _, count in shares) and self._make_room(active):
+            shares = _seated(shares)
         shares = list(self._fitting(shares))
         while shares:
             places = self._fill(shares)
@@ -170,7 +174,7 @@ class LlamaEngine:
             self._context.clear_batch()
             if not self._make_room(active):
                 raise EngineError(f"The cache of model '{self._model.name}' is full.")
-            shares = [share for share in shares if share[0].sequence is not None]
+            shares = _seated(shares)
 
     def _fitting(self, shares: Sequence[tuple[Answer, int]]) -> Iterator[tuple[Answer, int]]:
         room = self._cells.room
@@ -210,7 +214,9 @@ class LlamaEngine:
         source, shared = self._prefix(answer)
         if self._comes_soon(answer, shared, active):
             return
-        while self._cells.room < len(answer.tokens) - shared or not self._cells.open_ids:
+        others = sum(other.sequence is not None for other in active)
+        spare = others * SPARE_CELLS
+        while self._cells.room < len(answer.tokens) - shared + spare or not self._cells.open_ids:
             if not self._evict(keep=source):
                 if not self._evict():
                     return
@@ -294,6 +300,11 @@ MOST_SEQUENCES = 256
 def _all_writing(answers: Sequence[Answer]) -> bool:
     """Whether each has been told its first token and is not over."""
     return all(answer.written > 1 and not answer.ended for answer in answers) and bool(answers)
+
+
+def _seated(shares: Sequence[tuple[Answer, int]]) -> list[tuple[Answer, int]]:
+    """Without those who lost their place."""
+    return [share for share in shares if share[0].sequence is not None]
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

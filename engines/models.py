@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from types import ModuleType
 
 from engines import llama, null, pocketsphinx, whisper
-from engines.base import Capabilities, EngineError, Unsupported
+from engines.base import Capabilities, EngineError
 from engines.catalogue import Catalogue, ModelRecord
+from engines.gguf_files import Kind
 from engines.language import LanguageModel
 from engines.recognition import Recogniser, RecognitionOptions
 from engines.scheduler import Lane, Scheduler
 
 log = logging.getLogger(__name__)
-
-DEFAULT = "default"
-"""The name of the model that is used when nobody says another."""
 
 ENGINES: Mapping[str, ModuleType] = {
     "pocketsphinx": pocketsphinx,
@@ -75,20 +73,10 @@ class ModelStore:
             self._recognisers[record.name] = found
         return found
 
-    async def language(self, name: str) -> LanguageModel:
-        """The language, embedding or ranking model, loaded; like `recogniser`."""
-        record = self.language_record(name)
+    async def language(self, name: str, kind: Kind) -> LanguageModel:
+        """The model for text of this kind, loaded; like `recogniser`."""
+        record = self.catalogue.resolve_text(name, kind)
         return LanguageModel(record.name, await self._lane(record))
-
-    def language_record(self, name: str) -> ModelRecord:
-        """The record of a model for text. Raises `ModelNotFound` or `Unsupported`."""
-        catalogue = self.catalogue
-        record = catalogue.default_language() if name == DEFAULT else catalogue.resolve(name)
-        if record.engine != "llama":
-            raise Unsupported(
-                f"The model '{record.name}' transcribes speech; it does not write text.", "model"
-            )
-        return record
 
     async def _lane(self, record: ModelRecord) -> Lane:
         load = self._loads.get(record.name)

@@ -21,6 +21,7 @@ from pipelines.loader import CAPTIONS, load_plan
 from pipelines.recordings import Recording
 from realtime.config import Configuration
 from realtime.endpoint import RealtimeEndpoint
+from realtime.language import LanguageModels
 from realtime.metrics import RealtimeMetrics, watch_lag
 from realtime.services import Models, Transcriber
 from routes.metrics import METRICS
@@ -47,8 +48,12 @@ def create_app(configuration: Configuration, data_dir: Path) -> web.Application:
     """
     limits = configuration.limits
     app = web.Application(client_max_size=limits.upload_bytes)
+    defaults = configuration.defaults
     catalogue = Catalogue(
-        data_dir, configuration.models, default=configuration.defaults.transcription
+        data_dir,
+        configuration.models,
+        default=defaults.transcription,
+        language_default=defaults.chat,
     )
     catalogue.default_transcription()
     plan = load_plan(CAPTIONS)
@@ -59,12 +64,14 @@ def create_app(configuration: Configuration, data_dir: Path) -> web.Application:
     def open_voice_activity(owner: str) -> Ticket:
         return lane.submit(None, owner=owner, kind=JobClass.PARTIAL, streaming=True)
 
+    language = LanguageModels(models, configuration.providers)
     recording = Recording(plan, models, open_voice_activity)
     services = Services(
         version=version("antiphon"),
         settings=_route_settings(configuration),
         models=Models(models),
         transcriber=Transcriber(models, recording),
+        language=language,
     )
     setup(app, services)
     app[METRICS].register(metrics.registry)
@@ -81,6 +88,7 @@ def create_app(configuration: Configuration, data_dir: Path) -> web.Application:
             task.cancel()
         await asyncio.gather(lag, warm, return_exceptions=True)
         await models.close()
+        await language.close()
         await scheduler.close()
 
     async def end_sessions(_: web.Application) -> None:

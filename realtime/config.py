@@ -146,6 +146,8 @@ class Defaults(_Section):
 
     transcription: str | None = Field(default=None, min_length=1)
     """Name of a model; None: the one installed last, or PocketSphinx."""
+    chat: str | None = Field(default=None, min_length=1)
+    """Name of a model; None: the one installed last."""
     language: Annotated[str, AfterValidator(_language_code)] | None = None
     """An ISO 639-1 code; None: the model detects it."""
 

@@ -4,18 +4,12 @@ import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
-from engines.base import ModelNotFound, Unsupported
+from engines.base import ModelNotFound
 from engines.cloud import Endpoint, Provider, RemoteModel
 from engines.generation import Embed, Embedding, Generate, GenerationEvent, Rank, Relevance
 from engines.models import ModelStore
 from realtime.config import Provider as ProviderSettings
 from routes.services import TextTask
-
-_DOES = {
-    "chat": "writes text: ask it at /v1/chat/completions",
-    "embedding": "makes embeddings: ask it at /v1/embeddings",
-    "rerank": "ranks documents: ask it at /v1/rerank",
-}
 
 
 class LanguageModels:
@@ -29,12 +23,8 @@ class LanguageModels:
 
     def check(self, model: str, task: TextTask) -> None:
         """Raise `ModelNotFound` or `Unsupported`, with what to run, before any work."""
-        if self.remote(model) is not None:
-            return
-        record = self._store.language_record(model)
-        kind = self._store.kind(record)
-        if kind != task:
-            raise Unsupported(f"The model '{record.name}' {_DOES[kind]}.", "model")
+        if self.remote(model) is None:
+            self._store.catalogue.resolve_text(model, task)
 
     def remote(self, model: str) -> RemoteModel | None:
         """The provider's model that a name means; a model that is here comes first."""
@@ -55,7 +45,7 @@ class LanguageModels:
         if remote is not None:
             answer = remote.generate(request)
         else:
-            answer = (await self._store.language(model)).generate(request, owner=owner)
+            answer = (await self._store.language(model, "chat")).generate(request, owner=owner)
         async with aclosing(answer):
             async for event in answer:
                 yield event
@@ -65,14 +55,14 @@ class LanguageModels:
         remote = self.remote(model)
         if remote is not None:
             return await remote.embed(inputs)
-        return await (await self._store.language(model)).embed(inputs, owner=owner)
+        return await (await self._store.language(model, "embedding")).embed(inputs, owner=owner)
 
     async def rank(self, model: str, pairs: Sequence[Rank], *, owner: str) -> list[Relevance]:
         """How relevant each pair's document is, in order."""
         remote = self.remote(model)
         if remote is not None:
             return await remote.rank(pairs)
-        return await (await self._store.language(model)).rank(pairs, owner=owner)
+        return await (await self._store.language(model, "rerank")).rank(pairs, owner=owner)
 
     async def close(self) -> None:
         """Close the connections to providers."""

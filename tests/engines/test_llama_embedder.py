@@ -1,7 +1,6 @@
 """Vectors and scores by the real llama.cpp, on models made for the tests."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gguf_models
