@@ -6,10 +6,12 @@ from contextlib import AsyncExitStack, aclosing
 
 from engines.generation import GenerationEvent, Usage
 
-Answer = AsyncGenerator[GenerationEvent, None]
+Generation = AsyncGenerator[GenerationEvent, None]
 
 
-async def at_once(answers: Sequence[Answer]) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
+async def at_once(
+    answers: Sequence[Generation],
+) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
     """The events of all `answers` as they come, each with its answer's number.
 
     The first that fails ends it. Closing it closes all of them.
@@ -22,12 +24,14 @@ async def at_once(answers: Sequence[Answer]) -> AsyncGenerator[tuple[int, Genera
                 yield event
 
 
-async def _alone(answer: Answer) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
+async def _alone(answer: Generation) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
     async for event in answer:
         yield 0, event
 
 
-async def _raced(answers: Sequence[Answer]) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
+async def _raced(
+    answers: Sequence[Generation],
+) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
     waiting = {asyncio.create_task(_next(answer)): i for i, answer in enumerate(answers)}
     try:
         while waiting:
@@ -51,8 +55,8 @@ async def _next(answer: AsyncIterator[GenerationEvent]) -> GenerationEvent:
 
 
 def total(usages: Sequence[Usage]) -> Usage:
-    """What answers to one prompt have used: the prompt counts once, and so does what any of them
-    found of it already there, if another of them had put it there."""
+    """What answers to one prompt have used together: the prompt counts once, and as cached what
+    the luckiest of them found, though another of them may have put it there."""
     return Usage(
         prompt=max(usage.prompt for usage in usages),
         completion=sum(usage.completion for usage in usages),

@@ -405,7 +405,7 @@ async def test_what_an_engine_refuses_is_the_clients_to_read(stream: bool) -> No
 
 
 async def test_a_model_that_cannot_chat_is_refused_before_anything_else() -> None:
-    model = Scripted(models=("tiny", "vectors"), tasks=("embedding",))
+    model = Scripted(models=("tiny", "vectors"), tasks=["embedding"])
     async with serving(language=model) as client, openai(client) as sdk:
         with pytest.raises(NotFoundError) as unknown:
             await sdk.chat.completions.create(model="gpt-9", messages=[])
@@ -492,6 +492,7 @@ BODY = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.one_loop
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(BODY, min_size=20, max_size=20))
 async def test_whatever_the_body_the_answer_is_200_or_the_clients_fault(

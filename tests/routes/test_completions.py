@@ -263,6 +263,7 @@ BODY = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.one_loop
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(BODY, min_size=20, max_size=20))
 async def test_whatever_the_body_the_answer_is_200_or_the_clients_fault(

@@ -77,7 +77,7 @@ def test_timestamps_need_a_format_that_shows_them() -> None:
         {"model": ["m"], "timestamp_granularities": ["segment"], "stream": ["true"]}
     )
     assert streamed.timestamp_granularities == ["segment"]
-    assert refused(timestamp_granularities=["syllable"]).param == "timestamp_granularities"
+    assert refused(timestamp_granularities=["syllable"]).param == "timestamp_granularities[0]"
 
 
 @pytest.mark.parametrize("subtitles", ["srt", "vtt"])
