@@ -27,6 +27,11 @@ _REPEATS_SEEN: Final = 64
 _PENALISED: Final = 1 << 17
 """Tokens back to which the other penalties count: all that an answer has."""
 
+_NUCLEUS: Final = 2048
+"""Tokens that `top_p` alone chooses from, the most probable ones. Without a bound llama.cpp sorts
+the vocabulary where a model is undecided: up to 40 ms for 150,000 tokens, 0.5 with it. Where these
+are 99.9 % of the probability, 0.95 of them is 0.949 of all."""
+
 _FULL_BIAS: Final = 100.0
 _DECISIVE: Final = 1e4
 """A bias of 100 and more forces a token and -100 bans it, whatever the logits and temperature."""
@@ -203,8 +208,9 @@ class _Links:
         seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
         # The largest 32-bit number would ask llama.cpp for a seed of its own.
         self.dice = llama.llama_sampler_init_dist(seed % 0xFFFFFFFF)
+        nucleus = _NUCLEUS if sampling.top_p < 1 else 0
         return [
-            llama.llama_sampler_init_top_k(sampling.top_k),
+            llama.llama_sampler_init_top_k(sampling.top_k or nucleus),
             llama.llama_sampler_init_top_p(sampling.top_p, 1),
             llama.llama_sampler_init_min_p(sampling.min_p, 1),
             llama.llama_sampler_init_temp(sampling.temperature),

@@ -1,15 +1,20 @@
 """Text to tokens and back, by the vocabulary of a llama.cpp model."""
 
 import ctypes
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-_SENTENCE_PIECE: Final = 1
+_SENTENCE_PIECE, _BYTE_PAIR = 1, 2
 _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 1 << 0, 1 << 3, 1 << 4, 1 << 5
 """`llama_vocab_type` and `llama_token_attr`."""
 
-_MARK: Final = b"\x01"
+_MARK: Final = "\x01"
 """A character that SentencePiece vocabularies have as a byte only: it merges with nothing."""
+
+_LONG_RUN: Final = re.compile(r"\S{2048}|\s{2048}")
+"""Where a text is cut before llama.cpp splits it into words: for the vocabularies of some families
+it does so with `std::regex`, and the process dies of a word of some 30,000 characters."""
 
 
 class Tokeniser:
@@ -30,7 +35,10 @@ class Tokeniser:
                 self._special.append(token)
             bytes_known = bytes_known or bool(attributes & _BYTE)
         self._specials = frozenset(self._special)
-        self._marker = self._find_marker() if bytes_known else None
+        self._special_texts = [text for text in map(self._text, self._special) if len(text) > 1]
+        kind = llama_cpp.llama_vocab_type(vocab)
+        self._cuts = kind == _BYTE_PAIR
+        self._marker = self._find_marker() if kind == _SENTENCE_PIECE and bytes_known else None
 
     @property
     def bos(self) -> str:
@@ -44,8 +52,7 @@ class Tokeniser:
 
     def special_texts(self) -> list[str]:
         """The texts of the tokens that are no plain text, where longer than one character."""
-        texts = map(self._text, self._special)
-        return [text for text in texts if len(text) > 1]
+        return list(self._special_texts)
 
     def tokens(self, pieces: Sequence[str], *, special: bool, bos: bool) -> list[int]:
         """The tokens of the joined `pieces`, none of them across a border.
@@ -68,7 +75,12 @@ class Tokeniser:
     def framed(self, text: str) -> list[int]:
         """Plain text between the tokens that the vocabulary puts around one, as embedding models
         expect it."""
-        return self._tokenise(text.encode("utf-8", "replace"), frame=True, special=False)
+        llama, vocab = self._llama, self._vocab
+        if not self._cuts:
+            return self._tokenise(text, frame=True, special=False)
+        begins = [int(llama.llama_vocab_bos(vocab))] if llama.llama_vocab_get_add_bos(vocab) else []
+        ends = [int(llama.llama_vocab_eos(vocab))] if llama.llama_vocab_get_add_eos(vocab) else []
+        return [*begins, *self._tokens(text, special=False), *ends]
 
     def pair(self, query: str, document: str) -> list[int]:
         """Two plain texts as rerankers expect them: `[BOS] query [EOS] [SEP] document [EOS]`, of
@@ -103,14 +115,17 @@ class Tokeniser:
         return bool(self._llama.llama_vocab_is_eog(self._vocab, token))
 
     def _tokens(self, text: str, *, special: bool, goes_on: bool = False) -> list[int]:
-        # Half of a surrogate pair, which JSON can bring, has no UTF-8.
-        data = text.encode("utf-8", "replace")
-        if not data or not goes_on or self._marker is None:
-            return self._tokenise(data, frame=False, special=special)
-        found = self._tokenise(_MARK + data, frame=False, special=special)
+        if self._cuts:
+            parts = (self._tokenise(part, special=special) for part in self._parts(text))
+            return [token for part in parts for token in part]
+        if not text or not goes_on or self._marker is None:
+            return self._tokenise(text, special=special)
+        found = self._tokenise(_MARK + text, special=special)
         return found[found.index(self._marker) + 1 :]
 
-    def _tokenise(self, data: bytes, *, frame: bool, special: bool) -> list[int]:
+    def _tokenise(self, text: str, *, special: bool, frame: bool = False) -> list[int]:
+        # Half of a surrogate pair, which JSON can bring, has no UTF-8.
+        data = text.encode("utf-8", "replace")
         room = len(data) + 8
         while True:
             tokens = (ctypes.c_int32 * room)()
@@ -121,13 +136,23 @@ class Tokeniser:
                 return list(tokens[:count])
             room = -count
 
+    def _parts(self, text: str) -> Iterator[str]:
+        """`text`, cut where words are too long, but not inside of special texts."""
+        start = 0
+        for run in _LONG_RUN.finditer(text):
+            end = run.end()
+            for known in self._special_texts:
+                place = text.find(known, max(start, end - len(known) + 1), end + len(known) - 1)
+                end = place if start < place < end else end
+            yield text[start:end]
+            start = end
+        yield text[start:]
+
     def _find_marker(self) -> int | None:
         """The token of the mark, where text needs one to go on without a space before it."""
-        if self._llama.llama_vocab_type(self._vocab) != _SENTENCE_PIECE:
-            return None
-        found = self._tokenise(_MARK, frame=False, special=False)
+        found = self._tokenise(_MARK, special=False)
         pieces = [self.piece(token, special=True) for token in found]
-        return found[-1] if pieces == [b" ", _MARK] else None
+        return found[-1] if pieces == [b" ", _MARK.encode()] else None
 
     def _text(self, token: int) -> str:
         if token < 0:

@@ -130,8 +130,7 @@ def random(
 
     def weights(name: str, rows: int, columns: int) -> _Matrix:
         scale = 4.0 if name == "output" else 1.0
-        values = generator.standard_normal((rows, columns)) * scale / np.sqrt(columns)
-        return values.astype(np.float32)
+        return _normal(generator, scale, rows, columns)
 
     words = sentence_piece(vocabulary)
     shape = _Shape(width, layers, heads=width // 16, context=context)
@@ -149,8 +148,7 @@ def embedder(
 
     def weights(name: str, rows: int, columns: int) -> _Matrix:
         if name.startswith(("attn", "ffn")):
-            values = generator.standard_normal((rows, columns)) * 0.3 / np.sqrt(columns)
-            return values.astype(np.float32)
+            return _normal(generator, 0.3, rows, columns)
         return np.zeros((rows, columns), np.float32)
 
     writer = _bert(path, vocabulary, context, pooling, weights)
@@ -291,6 +289,13 @@ def _finish(writer: Any) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _normal(generator: np.random.Generator, scale: float, rows: int, columns: int) -> _Matrix:
+    """What it multiplies keeps its size, times `scale`."""
+    values = generator.standard_normal((rows, columns), np.float32)
+    values *= scale / np.sqrt(columns)
+    return values
 
 
 def _width(states: int) -> int:

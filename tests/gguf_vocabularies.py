@@ -11,12 +11,14 @@ import gguf
 @dataclass(frozen=True, slots=True)
 class Special:
     """The tokens of a scripted model that are no text. The first control token begins a prompt if
-    `bos`, and `end` ends an answer. Defined ones are special in any text, as `<think>` of Qwen3."""
+    `bos`, and `end` ends an answer. Defined ones are special in any text, as `<think>` of Qwen3.
+    `pre`: the family whose way it is to split text into words."""
 
     control: tuple[str, ...] = ("<s>", "</s>", "<|im_start|>", "<|im_end|>")
     defined: tuple[str, ...] = ("<think>", "</think>", "<tool_call>", "</tool_call>")
     end: str = "<|im_end|>"
     bos: bool = False
+    pre: str = "gpt-2"
 
 
 QWEN: Final = Special()
@@ -53,7 +55,7 @@ class Vocabulary:
 def byte_level(special: Special) -> Vocabulary:
     def settings(writer: Any) -> None:
         writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre("gpt-2")
+        writer.add_tokenizer_pre(special.pre)
         writer.add_token_merges(["\u0120 \u0120"])
         writer.add_bos_token_id(0)
         writer.add_eos_token_id(vocabulary.ids[special.end])

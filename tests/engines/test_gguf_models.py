@@ -33,7 +33,14 @@ def test_a_scripted_answer_may_repeat_words_and_hold_marks_and_any_character(
 
 
 def test_the_tokens_of_an_answer_may_be_parts_of_characters(tmp_path: Path) -> None:
-    pieces = [b"\xe2", b"\x82", b"\xac is ", "the euro", b".\xf0\x9f", b"\x99\x82"]
+    pieces: list[str | bytes] = [
+        b"\xe2",
+        b"\x82",
+        b"\xac is ",
+        "the euro",
+        b".\xf0\x9f",
+        b"\x99\x82",
+    ]
     with running(gguf_models.scripted(tmp_path / "m.gguf", pieces)) as run:
         assert run.greedy(PROMPT).decode() == "€ is the euro.🙂"
 

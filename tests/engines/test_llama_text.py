@@ -100,6 +100,26 @@ def test_half_a_surrogate_pair_is_text_all_the_same(bytewise: Run) -> None:
     assert text(tokeniser, tokeniser.tokens(["a\ud83d"], special=True, bos=False)) == "a?"
 
 
+@pytest.mark.parametrize("run", ["a", "\n"])
+def test_a_word_of_any_length_is_text(tmp_path: Path, run: str) -> None:
+    whole = f"{run * 60_000} <|im_start|>{run * 60_000}<|im_end|>"
+    with running(
+        gguf_models.scripted(tmp_path / "m.gguf", special=Special(pre="tekken"))
+    ) as loaded:
+        tokeniser = Tokeniser(loaded.vocab)
+        tokens = tokeniser.tokens([whole], special=True, bos=False)
+        assert text(tokeniser, tokens) == whole
+        assert text(tokeniser, tokeniser.framed(whole)) == whole
+
+
+def test_a_long_word_is_not_cut_inside_of_a_special_token(bytewise: Run) -> None:
+    tokeniser = Tokeniser(bytewise.vocab)
+    end = tokeniser.tokens(["<|im_end|>"], special=True, bos=False)
+    for length in range(2030, 2060):
+        whole = "a" * length + "<|im_end|>" * 2
+        assert tokeniser.tokens([whole], special=True, bos=False)[-2:] == end * 2
+
+
 def test_a_piece_may_be_of_any_length(tmp_path: Path) -> None:
     long = "long" * 100
     with running(gguf_models.scripted(tmp_path / "m.gguf", [long, "er"])) as run:
