@@ -54,7 +54,7 @@ _QUANTISATIONS: Mapping[int, str] = {
     for number, name in enumerate(names.split(), start)
 }
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.gguf)\Z", re.ASCII | re.IGNORECASE)
-_BESIDE_A_MODEL = re.compile(r"mmproj|imatrix", re.IGNORECASE)
+_BESIDE_A_MODEL = re.compile(r"mmproj|imatrix(_unsloth)?\.gguf\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def read_language_model(path: Path) -> GgufMetadata:
         raise EngineError(f"{path} has no weights")
     names = part_names(path.name)
     if len(names) != metadata.parts:
-        raise EngineError(f"{path} is one of {metadata.parts} parts, and not named as one")
+        raise EngineError(f"{path} has {metadata.parts} part(s), which its name does not say")
     for name in names:
         if not (path.parent / name).is_file():
             raise EngineError(f"{path.parent} lacks {name}")

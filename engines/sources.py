@@ -63,8 +63,9 @@ def _language_model(
             directory, installed = pulled
             place = installed.record(directory).source
             return record.model_copy(update={"source": place}), kind or installed.kind
-        if asked_for(source) is not None:
-            raise _not_downloaded(record)
+        asked = asked_for(source)
+        if asked is not None:
+            raise _not_downloaded(record, is_file=asked.file is not None)
     try:
         file = find_gguf(Path(source))
         metadata = read_language_model(file)
@@ -93,10 +94,11 @@ def _fits(installed: InstalledModel, asked: Asked) -> bool:
     )
 
 
-def _not_downloaded(record: ModelRecord) -> EngineError:
+def _not_downloaded(record: ModelRecord, is_file: bool = False) -> EngineError:
+    neither = f", but {record.source} is neither a file here nor downloaded"
+    what = neither if is_file else " but not downloaded"
     return EngineError(
-        f"The model '{record.name}' is configured but not downloaded; "
-        f"run: antiphon pull {record.source}"
+        f"The model '{record.name}' is configured{what}; run: antiphon pull {record.source}"
     )
 
 

@@ -174,7 +174,13 @@ def models(config: ConfigOption = None) -> None:
 
 @app.command()
 def pull(
-    name: Annotated[str, typer.Argument(help="A size such as base, or owner/name on the hub.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A short name (base, qwen3-0.6b; see: antiphon models), or one on the hub: "
+            "owner/name, owner/name:Q4_K_M or owner/name/file.gguf."
+        ),
+    ],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
 ) -> None:
     """Install a model from Hugging Face. An interrupted download goes on where it stopped."""

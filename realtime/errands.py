@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib import util
@@ -24,9 +24,10 @@ from rich.table import Table
 
 from clients.transcribe import TranscribeOptions, transcribe
 from engines import download
-from engines.base import ModelNotFound
-from engines.catalogue import Catalogue
+from engines.base import EngineError
+from engines.catalogue import Catalogue, ModelRecord
 from engines.devices import Device
+from engines.gguf_files import read_metadata
 from engines.known_models import KNOWN
 from engines.models import ModelStore
 from engines.scheduler import Scheduler
@@ -36,6 +37,12 @@ from realtime.config import Configuration, check_exposure
 from realtime.services import BETTER, BUILT_IN
 from realtime.serving import prepare, serving
 
+_PURPOSES = {
+    "transcription": "",
+    "chat": " for chat",
+    "embedding": " for embeddings",
+    "rerank": " for reranking",
+}
 _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]"}
 
 
@@ -83,29 +90,80 @@ async def _answers(url: str) -> bool:
 def show_models(configuration: Configuration, data_dir: Path) -> None:
     """Print the models that are here, and those that can be pulled."""
     console = Console()
-    catalogue = Catalogue(
-        data_dir, configuration.models, default=configuration.defaults.transcription
-    )
-    store = ModelStore(catalogue, Scheduler(Device(1)))
-    default = _default_name(catalogue)
-    table = Table("model", "engine", "languages", "aliases", box=None, header_style="bold")
-    for record in catalogue.records():
-        languages = store.capabilities(record).languages
-        shown = "any" if languages is None else _listed(sorted(languages))
-        name = f"{record.name} (default)" if record.name == default else record.name
-        table.add_row(name, record.engine, shown, ", ".join(record.aliases))
-    console.print(table)
+    catalogue = _catalogue(configuration, data_dir)
+    console.print(_speech_models(catalogue))
+    language = [record for record in catalogue.records() if _writes(catalogue, record)]
+    if language:
+        console.print()
+        console.print(_language_models(catalogue, language))
     here = {record.name for record in catalogue.records()}
-    names = [name for name, known in KNOWN.items() if known.name not in here]
-    console.print(f"\nTo install: antiphon pull NAME, where NAME is {', '.join(names)}")
+    absent = [(name, known.kind) for name, known in KNOWN.items() if known.name not in here]
+    by_purpose = (
+        (", ".join(name for name, its_kind in absent if its_kind == kind), purpose)
+        for kind, purpose in _PURPOSES.items()
+    )
+    shown = ";\n".join(f"{names}{purpose}" for names, purpose in by_purpose if names)
+    console.print(f"\nTo install: antiphon pull NAME, where NAME is {shown}")
     for problem in catalogue.problems():
         console.print(f"[red]{escape(problem)}[/]", highlight=False, soft_wrap=True)
 
 
-def _default_name(catalogue: Catalogue) -> str | None:
+def _catalogue(configuration: Configuration, data_dir: Path) -> Catalogue:
+    defaults = configuration.defaults
+    return Catalogue(
+        data_dir,
+        configuration.models,
+        default=defaults.transcription,
+        language_default=defaults.chat,
+    )
+
+
+def _writes(catalogue: Catalogue, record: ModelRecord) -> bool:
+    return catalogue.kind(record) != "transcription"
+
+
+def _speech_models(catalogue: Catalogue) -> Table:
+    store = ModelStore(catalogue, Scheduler(Device(1)))
+    default = _name_of(catalogue.default_transcription)
+    table = Table("model", "engine", "languages", "aliases", box=None, header_style="bold")
+    for record in catalogue.records():
+        if not _writes(catalogue, record):
+            languages = store.capabilities(record).languages
+            shown = "any" if languages is None else _listed(sorted(languages))
+            name = f"{record.name} (default)" if record.name == default else record.name
+            row = (name, record.engine, shown, ", ".join(record.aliases))
+            table.add_row(*map(escape, row))
+    return table
+
+
+def _language_models(catalogue: Catalogue, records: Sequence[ModelRecord]) -> Table:
+    default = _name_of(catalogue.default_language)
+    columns = ("model", "engine", "kind", "size", "context", "aliases")
+    table = Table(*columns, box=None, header_style="bold")
+    for record in records:
+        name = f"{record.name} (default)" if record.name == default else record.name
+        size, context = _size(record)
+        row = (name, record.engine, catalogue.kind(record), size, context)
+        table.add_row(*map(escape, (*row, ", ".join(record.aliases))))
+    return table
+
+
+def _size(record: ModelRecord) -> tuple[str, str]:
+    """How many weights of which form a language model has, and how many tokens it can see."""
     try:
-        return catalogue.default_transcription().name
-    except ModelNotFound:
+        metadata = read_metadata(Path(record.source or ""))
+    except EngineError:
+        return "?", "?"  # it went away since the catalogue looked
+    parameters = metadata.parameters
+    weights = metadata.size_label or (f"{parameters / 1e6:.0f}M" if parameters else "")
+    size = " ".join(part for part in (weights, metadata.quantisation) if part)
+    return size, str(metadata.context_length or "")
+
+
+def _name_of(default: Callable[[], ModelRecord]) -> str | None:
+    try:
+        return default().name
+    except EngineError:
         return None  # one of the problems, which are told last
 
 
@@ -161,12 +219,14 @@ def _findings(configuration: Configuration, data_dir: Path) -> Iterator[tuple[bo
         ("av", "audio and video files"),
     ):
         yield util.find_spec(module) is not None, f"{module}: {purpose}"
-    catalogue = Catalogue(
-        data_dir, configuration.models, default=configuration.defaults.transcription
-    )
-    default = _default_name(catalogue)
-    if default is not None:
-        yield True, f"transcription model: {default}"
+    catalogue = _catalogue(configuration, data_dir)
+    for what, default in (
+        ("transcription", catalogue.default_transcription),
+        ("language", catalogue.default_language),
+    ):
+        name = _name_of(default)
+        if name is not None:
+            yield True, f"{what} model: {name}"
     for problem in catalogue.problems():
         yield False, problem
     directory = data_dir if data_dir.exists() else data_dir.parent
@@ -179,7 +239,8 @@ def _findings(configuration: Configuration, data_dir: Path) -> Iterator[tuple[bo
 def _advice(configuration: Configuration, data_dir: Path) -> Iterator[str]:
     yield f"{cores()} cores for models"
     catalogue = Catalogue(data_dir, configuration.models)
-    if all(record.engine == BUILT_IN for record in catalogue.records()):
+    heard = [record for record in catalogue.records() if not _writes(catalogue, record)]
+    if all(record.engine == BUILT_IN for record in heard):
         yield f"only the small built-in model is here; install a better one: {BETTER}"
     try:
         import sounddevice  # noqa: F401 - asked for its library only

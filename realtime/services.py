@@ -43,7 +43,7 @@ class Models:
         installed = self._store.catalogue.installed(record.name)
         return ModelEntry(
             name=record.name,
-            kind="transcription",
+            kind=self._store.catalogue.kind(record),
             engine=record.engine,
             state=self._store.state(record),
             capabilities=self._store.capabilities(record),

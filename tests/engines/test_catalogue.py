@@ -443,11 +443,15 @@ def test_a_configured_language_model_uses_what_was_pulled(tmp_path: Path, source
 def test_a_quantisation_that_was_not_pulled_names_the_command(tmp_path: Path) -> None:
     install_gguf(tmp_path, "a/b:Q8_0", "a/b", file="b-Q8_0.gguf")
     install(tmp_path, "someone/whisper")
-    sources = ("a/b:Q4_K_M", "a/b/other.gguf", "qwen3-4b", "someone/whisper")
+    sources = ("a/b:Q4_K_M", "qwen3-4b", "someone/whisper")
     models = Catalogue(tmp_path, [llama(source, source) for source in sources])
     assert models.problems() == [
         f"The model '{source}' is configured but not downloaded; run: antiphon pull {source}"
         for source in sources
+    ]
+    assert Catalogue(tmp_path, [llama("mine", "a/b/other.gguf")]).problems() == [
+        "The model 'mine' is configured, but a/b/other.gguf is neither a file here nor "
+        "downloaded; run: antiphon pull a/b/other.gguf"
     ]
 
 

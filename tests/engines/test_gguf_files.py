@@ -238,7 +238,9 @@ def test_a_header_without_an_end_is_left_soon(file: Path, monkeypatch: pytest.Mo
         ("mmproj-model-f16.gguf", False),
         ("folder/model-mmproj.gguf", False),
         ("imatrix_unsloth.gguf", False),
+        ("model.imatrix.gguf", False),
         ("imatrix/model.gguf", True),
+        ("model-imatrix-Q4_K_M.gguf", True),
     ],
 )
 def test_files_beside_a_model_are_not_taken_for_it(name: str, is_one: bool) -> None:
@@ -274,7 +276,7 @@ def test_a_model_in_parts_needs_them_all(tmp_path: Path) -> None:
     write_gguf(tmp_path / "a-00002-of-00002.gguf", {"split.count": 2})
     metadata = read_language_model(first)
     assert (metadata.parts, metadata.parameters) == (2, None)
-    with pytest.raises(EngineError, match="is one of 2 parts, and not named as one"):
+    with pytest.raises(EngineError, match=r"has 2 part\(s\), which its name does not say"):
         read_language_model(first.rename(tmp_path / "a.gguf"))
 
 

@@ -8,6 +8,7 @@ import fake_hub
 import numpy as np
 import pytest
 from fake_hub import Hub
+from gguf_headers import Value, gguf_bytes
 from programs import NANO, Server, antiphon, configured
 from voice import say, silence, word_errors, write_wav
 
@@ -152,3 +153,36 @@ def test_a_model_that_was_pulled_is_listed_as_the_default(tmp_path: Path, hub: H
     assert re.search(r"whisper-tiny \(default\) +whisper ", shown.out)
     assert "pocketsphinx" in shown.out
     assert "NAME is tiny," not in shown.out
+
+
+def test_a_language_model_that_was_pulled_is_listed_with_what_it_is(
+    tmp_path: Path, hub: Hub
+) -> None:
+    hub.repository = "Qwen/Qwen3-0.6B-GGUF"
+    about: dict[str, Value] = {
+        "general.size_label": "0.6B",
+        "general.file_type": 7,
+        "qwen3.context_length": 40960,
+    }
+    hub.files = {"Qwen3-0.6B-Q8_0.gguf": gguf_bytes(about, architecture="qwen3")}
+    done = antiphon(tmp_path, "pull", "qwen3-0.6b", env={"HF_ENDPOINT": hub.url})
+    assert (done.status, done.errors) == (0, "")
+    assert "Installed qwen3-0.6b." in done.out
+    shown = antiphon(tmp_path, "models")
+    assert re.search(r"qwen3-0\.6b \(default\) +llama +chat +0\.6B Q8_0 +40960 ", shown.out)
+    assert re.search(r"pocketsphinx \(default\) +pocketsphinx +en\b", shown.out)
+    assert re.search(r"qwen3-1\.7b, [\w.,\s-]+\sfor\schat;\nnomic-embed-text", shown.out)
+    assert "qwen3-0.6b," not in shown.out
+    checked = antiphon(tmp_path, "check")
+    assert "✓ transcription model: pocketsphinx" in checked.out
+    assert "✓ language model: qwen3-0.6b" in checked.out
+
+
+def test_pulling_a_quantisation_that_is_not_there_lists_those_that_are(
+    tmp_path: Path, hub: Hub
+) -> None:
+    hub.repository = "a/b"
+    hub.files = {name: gguf_bytes() for name in ("b-Q4_K_M.gguf", "b-Q8_0.gguf")}
+    done = antiphon(tmp_path, "pull", "a/b:Q5_0", env={"HF_ENDPOINT": hub.url})
+    assert (done.status, done.out) == (1, "")
+    assert done.line == "antiphon: 'a/b' has no Q5_0; pull one of: a/b:Q4_K_M, a/b:Q8_0."
