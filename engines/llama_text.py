@@ -80,7 +80,8 @@ class Tokeniser:
             return self._tokenise(text, frame=True, special=False)
         begins = [int(llama.llama_vocab_bos(vocab))] if llama.llama_vocab_get_add_bos(vocab) else []
         ends = [int(llama.llama_vocab_eos(vocab))] if llama.llama_vocab_get_add_eos(vocab) else []
-        return [*begins, *self._tokens(text, special=False), *ends]
+        tokens = [*begins, *self._tokens(text, special=False), *ends]
+        return [token for token in tokens if token >= 0]
 
     def pair(self, query: str, document: str) -> list[int]:
         """Two plain texts as rerankers expect them: `[BOS] query [EOS] [SEP] document [EOS]`, of

@@ -36,7 +36,8 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 
 def text(tokeniser: Tokeniser, tokens: list[int]) -> str:
-    return b"".join(tokeniser.piece(token, special=True) for token in tokens).decode()
+    pieces = {token: tokeniser.piece(token, special=True) for token in set(tokens)}
+    return b"".join(pieces[token] for token in tokens).decode()
 
 
 # SentencePiece writes a space as the block, so a block that a user wrote comes back as a space.
