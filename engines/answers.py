@@ -4,8 +4,9 @@ the tools that it calls."""
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+from engines.call_reader import SPACE
 from engines.generation import ReasoningDelta, TextDelta, ToolCallDelta
-from engines.tool_calls import SPACE, Spoken, held_from
+from engines.tool_calls import Spoken, held_from
 
 Delta = TextDelta | ReasoningDelta | ToolCallDelta
 

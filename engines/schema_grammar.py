@@ -83,13 +83,13 @@ class SchemaRules:
         if not bodies:
             raise SchemaError(f"no value fits the schema at {path}")
         body = one_of(dict.fromkeys(bodies))
-        name = self._pending.pop(path)
-        if name is None:
-            name = self._rules.add(_last(path), body)
+        reserved = self._pending.pop(path)
+        if reserved is None:
+            self._names[path] = self._rules.add(_last(path), body)
         else:
-            self._rules.define(name, body)
-        self._names[path] = name
-        return name
+            self._rules.define(reserved, body)
+            self._names[path] = reserved
+        return self._names[path]
 
     def _bodies(self, plain: Plain, path: str) -> list[str]:
         """What a value that fits `plain` looks like, in one or more ways."""
@@ -159,7 +159,7 @@ class SchemaRules:
         white = self._white
         after = f'("," {white} {other})*' if other else ""
         firsts = [f"{other} {after}"] if other else []
-        for name, member in reversed(members.items()):
+        for name, member in reversed([*members.items()]):
             if name in required:
                 firsts = [f"{member} {after}"]
                 after = f'"," {white} {member} {after}'
@@ -217,7 +217,7 @@ class SchemaRules:
                 inside = pattern_rule(self._rules, plain.pattern, character)
             except PatternError as error:
                 raise unsupported("pattern", path, str(error)) from None
-        elif plain.format in _FORMATS:
+        elif plain.format is not None and plain.format in _FORMATS:
             body, shortest, longest = _FORMATS[plain.format]
             if least > shortest or (most is not None and most < longest):
                 raise unsupported("format", path, "it is combined with a length")

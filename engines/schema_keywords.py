@@ -39,7 +39,7 @@ HARMLESS: Final[Mapping[str, tuple[object, ...]]] = {
     "then": (),
     "else": (),
     "patternProperties": ({},),
-    "propertyNames": ({}, True),
+    "propertyNames": ({}, True, {"type": "string"}),
     "dependentSchemas": ({},),
     "dependentRequired": ({},),
     "dependencies": ({},),

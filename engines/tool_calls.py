@@ -1,19 +1,16 @@
 """Finds the calls of tools in what a language model says, while it says it.
 
-What comes after the mark that opens a call is read one character at a time by a generator, so that
-a call can end in the middle of any piece. A call that turns out to be none, before the first of its
-arguments was given away, becomes text again.
+A call that turns out to be none, before the first of its arguments was given away, becomes text
+again.
 """
 
 import re
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
+from engines.call_reader import SPACE, Broken, Call, CallSink, Reading, space
 from engines.generation import TextDelta, ToolCallDelta
-
-SPACE: Final = " \t\r\n"
-"""White space, as JSON has it."""
 
 PYTHON_TAG: Final = "<|python_tag|>"
 HERMES_TAGS: Final = ("<tool_call>", "</tool_call>")
@@ -23,22 +20,6 @@ _HEADER_EXTRA: Final = 96
 """Most characters between a function's name and its arguments: a call id and two tags."""
 
 _HEADER: Final = re.compile(r"(.+?)(?:\[CALL_ID\](\w+))?(?:\[ARGS\])?\s*\{", re.DOTALL)
-
-_ESCAPES: Final = {
-    "b": "\b",
-    "f": "\f",
-    "n": "\n",
-    "r": "\r",
-    "t": "\t",
-    '"': '"',
-    "\\": "\\",
-    "/": "/",
-}
-
-_T = TypeVar("_T")
-
-Reading = Generator[None, str, _T]
-"""Is sent one character after another; ends with the last one that belongs to it."""
 
 
 class Spoken(Protocol):
@@ -50,10 +31,6 @@ class Spoken(Protocol):
     def feed(self, text: str) -> Sequence[TextDelta | ToolCallDelta]: ...
 
     def finish(self) -> Sequence[TextDelta | ToolCallDelta]: ...
-
-
-class Broken(Exception):
-    """The character that was sent last cannot be part of a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +52,7 @@ class Syntax(Protocol):
         said before it. `ended`: nothing will follow."""
         ...
 
-    def read(self, calls: "ToolCalls") -> Reading[str]:
+    def read(self, calls: CallSink) -> Reading[str]:
         """Reads calls; returns what it read after them that is none of theirs."""
         ...
 
@@ -215,115 +192,6 @@ class ToolCalls:
         self._text = text
 
 
-class Call:
-    """Reads one call: `{"name": …, "arguments": {…}}`, its members in any order."""
-
-    def __init__(
-        self, calls: ToolCalls, name: str | None = None, call_id: str | None = None
-    ) -> None:
-        self._calls = calls
-        self._name = name
-        self._id = call_id
-        self._begun = False
-        self._ended = False
-        self._held: list[str] = []
-
-    def members(self) -> Reading[None]:
-        """The object, after its opening brace."""
-        while True:
-            if (yield from _space()) != '"':
-                raise Broken
-            key: list[str] = []
-            yield from _string(key.append)
-            if (yield from _space()) != ":":
-                raise Broken
-            yield from self._member("".join(key))
-            character = yield from _space()
-            if character == "}":
-                break
-            if character != ",":
-                raise Broken
-        self._end()
-
-    def arguments(self) -> Reading[None]:
-        """Only the arguments, after their opening brace."""
-        yield from self._object()
-        self._end()
-
-    def _member(self, key: str) -> Reading[None]:
-        character = yield from _space()
-        match key:
-            case "arguments" | "parameters" if not self._ended:
-                if character == "{":
-                    yield from self._object()
-                elif character == '"':
-                    yield from _string(self._argue)
-                else:
-                    yield from _null(character)
-                self._ended = True
-            case "name" | "id" | "type" if character == '"':
-                value: list[str] = []
-                yield from _string(value.append)
-                self._learn(key, "".join(value))
-            case _:
-                raise Broken
-
-    def _learn(self, key: str, value: str) -> None:
-        if key == "id":
-            self._id = self._id or value
-        elif key == "name" and self._name is None:
-            if value not in self._calls.names:
-                raise Broken
-            self._name = value
-            if self._begun:
-                self._calls.begin(value, self._id)
-                self._calls.argue("".join(self._held))
-
-    def _object(self) -> Reading[None]:
-        self._argue("{")
-        depth = 1
-        while depth:
-            character = yield
-            if character == "<":
-                raise Broken
-            self._argue(character)
-            if character == '"':
-                yield from self._quoted()
-            else:
-                depth += (character in "{[") - (character in "}]")
-
-    def _quoted(self) -> Reading[None]:
-        character = ""
-        while character != '"':
-            character = yield
-            self._argue(character)
-            if character == "\\":
-                self._argue((yield))
-
-    def _argue(self, text: str) -> None:
-        if not self._begun:
-            text = text.lstrip(SPACE)
-            if not text:
-                return
-            if not text.startswith("{"):
-                raise Broken
-            self._begun = True
-            if self._name is not None:
-                self._calls.begin(self._name, self._id)
-        if self._name is None:
-            self._held.append(text)
-        else:
-            self._calls.argue(text)
-
-    def _end(self) -> None:
-        if self._name is None:
-            raise Broken
-        if not self._begun:
-            self._calls.begin(self._name, self._id)
-            self._calls.argue("{}")
-        self._calls.end()
-
-
 class Hermes:
     """`<tool_call>{"name": …, "arguments": {…}}</tool_call>`, once for each call."""
 
@@ -332,11 +200,11 @@ class Hermes:
     def opening(self, text: str, *, first: bool, ended: bool) -> Opening | int:
         return _tagged(text, HERMES_TAGS[0], ended=ended)
 
-    def read(self, calls: ToolCalls) -> Reading[str]:
-        if (yield from _space()) != "{":
+    def read(self, calls: CallSink) -> Reading[str]:
+        if (yield from space()) != "{":
             raise Broken
         yield from Call(calls).members()
-        read = yield from _space()
+        read = yield from space()
         while read != self.close:
             if not self.close.startswith(read):
                 return read
@@ -358,15 +226,15 @@ class Llama:
         undecided = first and not ended and PYTHON_TAG.startswith(text[start:])
         return 0 if undecided else len(text)
 
-    def read(self, calls: ToolCalls) -> Reading[str]:
-        if (yield from _space()) != "{":
+    def read(self, calls: CallSink) -> Reading[str]:
+        if (yield from space()) != "{":
             raise Broken
         read = "{"
         while read == "{":
             yield from Call(calls).members()
-            read = yield from _space()
+            read = yield from space()
             while read == ";":
-                read = yield from _space()
+                read = yield from space()
         return read
 
 
@@ -379,8 +247,8 @@ class Mistral:
     def opening(self, text: str, *, first: bool, ended: bool) -> Opening | int:
         return _tagged(text, MISTRAL_TAG, ended=ended)
 
-    def read(self, calls: ToolCalls) -> Reading[str]:
-        read = yield from _space()
+    def read(self, calls: CallSink) -> Reading[str]:
+        read = yield from space()
         match read:
             case "[":
                 yield from _array(calls)
@@ -398,18 +266,18 @@ def _tagged(text: str, tag: str, *, ended: bool) -> Opening | int:
     return len(text) if ended else held_from(text, tag)
 
 
-def _array(calls: ToolCalls) -> Reading[None]:
+def _array(calls: CallSink) -> Reading[None]:
     character = ","
     while character == ",":
-        if (yield from _space()) != "{":
+        if (yield from space()) != "{":
             raise Broken
         yield from Call(calls).members()
-        character = yield from _space()
+        character = yield from space()
     if character != "]":
         raise Broken
 
 
-def _named(calls: ToolCalls, read: str) -> Reading[str]:
+def _named(calls: CallSink, read: str) -> Reading[str]:
     first = True
     while True:
         while not read.endswith("{"):
@@ -423,7 +291,7 @@ def _named(calls: ToolCalls, read: str) -> Reading[str]:
             raise Broken
         yield from Call(calls, header[1], header[2]).arguments()
         first = False
-        read = yield from _space()
+        read = yield from space()
 
 
 def _could_name(names: Collection[str], read: str) -> bool:
@@ -432,54 +300,3 @@ def _could_name(names: Collection[str], read: str) -> bool:
         or (read.startswith(f"{name}[") and len(read) <= len(name) + _HEADER_EXTRA)
         for name in names
     )
-
-
-def _space() -> Reading[str]:
-    """The first character that is no white space."""
-    character = yield
-    while character in SPACE:
-        character = yield
-    return character
-
-
-def _null(character: str) -> Reading[None]:
-    if character != "n":
-        raise Broken
-    for expected in "ull":
-        if (yield) != expected:
-            raise Broken
-
-
-def _string(take: Callable[[str], None]) -> Reading[None]:
-    """A JSON string after its opening quote; gives its characters to `take`, whole ones only."""
-    high = 0
-    while (character := (yield)) != '"':
-        if character == "\\":
-            character = yield from _escape()
-        code = ord(character)
-        if high and 0xDC00 <= code < 0xE000:
-            take(chr(0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00)))
-            high = 0
-            continue
-        if high:
-            take("\ufffd")
-        high = code if 0xD800 <= code < 0xDC00 else 0
-        if not high:
-            take("\ufffd" if 0xDC00 <= code < 0xE000 else character)
-    if high:
-        take("\ufffd")
-
-
-def _escape() -> Reading[str]:
-    character = yield
-    if character != "u":
-        if character not in _ESCAPES:
-            raise Broken
-        return _ESCAPES[character]
-    digits = ""
-    for _ in range(4):
-        digit = yield
-        if digit not in "0123456789abcdefABCDEF":
-            raise Broken
-        digits += digit
-    return chr(int(digits, 16))

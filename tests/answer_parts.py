@@ -55,7 +55,7 @@ def parts(family: Family, text: str, chat: Chat, *, thinking: bool = False) -> l
     whole = read(family.parser(chat, thinking=thinking), [text])
     assert read(family.parser(chat, thinking=thinking), list(text)) == whole
     chance = random.Random(text)
-    for _ in range(5):
+    for _ in range(2):
         assert read(family.parser(chat, thinking=thinking), split(text, chance)) == whole
     return whole
 

@@ -1,6 +1,7 @@
 """Asks llama.cpp what a grammar accepts, byte by byte, with a vocabulary and no model."""
 
 import ctypes
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -9,6 +10,16 @@ from typing import Any, Final
 import gguf_models
 
 _CLOSING: Final = '"}]>'
+
+
+def styles(value: object) -> list[str]:
+    """`value` as models write JSON."""
+    return [
+        json.dumps(value),
+        json.dumps(value, ensure_ascii=False),
+        json.dumps(value, ensure_ascii=False, separators=(",", ":")),
+        json.dumps(value, ensure_ascii=False, indent=2),
+    ]
 
 
 class Checker:
@@ -47,14 +58,14 @@ class Checker:
         try:
             while len(text) < most:
                 allowed = self._choices(sampler)
-                if not allowed or (self._end in allowed and chance.random() < 0.5):
-                    return text if self._end in allowed else None
+                if self._end in allowed and (len(allowed) == 1 or chance.random() < 0.5):
+                    return text
                 letters = [chr(byte) for byte in range(128) if self._bytes[byte] in allowed]
                 closing = [letter for letter in letters if letter in _CLOSING]
                 if closing and chance.random() < 0.4:
                     letters = closing
                 if not letters:
-                    return text
+                    return None
                 text += chance.choice(letters)
                 self._llama.llama_sampler_accept(sampler, self._bytes[ord(text[-1])])
             return None
@@ -87,10 +98,12 @@ class Checker:
         return bool(self._allowed_of(sampler, [token]))
 
     def _allowed_of(self, sampler: Any, tokens: Sequence[int]) -> list[int]:
-        array = (self._llama.llama_token_data * len(tokens))(*((t, 1.0, 0.0) for t in tokens))
+        every = [self._llama.llama_token_data(token, 1.0, 0.0) for token in tokens]
+        array = (self._llama.llama_token_data * len(tokens))(*every)
         candidates = self._llama.llama_token_data_array(array, len(tokens), -1, False)
         self._llama.llama_sampler_apply(sampler, ctypes.byref(candidates))
-        return [one.id for one in array if one.logit > float("-inf")]
+        pairs = zip(tokens, array, strict=True)
+        return [token for token, one in pairs if one.logit > float("-inf")]
 
     def _byte_tokens(self) -> dict[int, int]:
         """The token of each byte."""

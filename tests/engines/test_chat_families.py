@@ -27,6 +27,8 @@ REQUIRED = replace(CHAT, tool_choice=ToolChoice("required"))
 NAMED = replace(CHAT, tool_choice=ToolChoice("required", "stop"))
 ONE_BY_ONE = replace(REQUIRED, parallel_tool_calls=False)
 
+Written = tuple[str, object]
+
 TEXT = Format()
 COLOUR = Format("json_schema", {"enum": ["red", "blue"]})
 
@@ -60,7 +62,7 @@ def grammar(family: Family, chat: Chat, format: Format = TEXT, *, thinking: bool
     return found.text
 
 
-def written(family: Family, *calls: tuple[str, object]) -> str:
+def written(family: Family, *calls: Written) -> str:
     """`calls` as the family writes them."""
     key = "parameters" if family.name == "llama3" else "arguments"
     objects = [json.dumps({"name": name, key: arguments}) for name, arguments in calls]
@@ -75,11 +77,11 @@ def written(family: Family, *calls: tuple[str, object]) -> str:
             return "\n".join(f"<tool_call>\n{text}\n</tool_call>" for text in objects)
 
 
-PARIS = ("get_weather", {"city": "Paris", "days": 3})
-MANY_DAYS = ("get_weather", {"city": "Paris", "days": 10})
-NO_CITY = ("get_weather", {})
-HALT = ("stop", {})
-UNKNOWN = ("dance", {})
+PARIS: Written = ("get_weather", {"city": "Paris", "days": 3})
+MANY_DAYS: Written = ("get_weather", {"city": "Paris", "days": 10})
+NO_CITY: Written = ("get_weather", {})
+HALT: Written = ("stop", {})
+UNKNOWN: Written = ("dance", {})
 
 TEMPLATES: list[tuple[str | None, Family]] = [
     (None, Family("plain")),
@@ -228,7 +230,7 @@ def test_what_the_grammar_lets_pass_is_read_as_calls(checker: Checker, family: F
         assert calls
         for call in calls:
             assert isinstance(call, tuple)
-            name, arguments = call
+            name, arguments = call[0], call[-1]
             assert isinstance(json.loads(arguments), dict)
             assert name == "stop" or "city" in json.loads(arguments)
         read += 1

@@ -190,7 +190,7 @@ json_values = st.recursive(
 objects = st.dictionaries(st.text(), json_values, max_size=4)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     calls=st.lists(st.tuples(st.sampled_from([tool.name for tool in TOOLS]), objects), min_size=1),
     ascii_only=st.booleans(),
@@ -226,7 +226,7 @@ JSON = (
 TEXT = ("[ARGS]", " ", "\n", "get", "text", "<", "{", ",", "\\ud83d", "\U0001f600")
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.sampled_from((*TAGS, *JSON, *TEXT)), max_size=12), st.booleans())
 def test_any_mixture_of_pieces_reads_the_same_however_it_is_split(
     mixture: list[str], thinking: bool
