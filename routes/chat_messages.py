@@ -1,17 +1,20 @@
 """The messages of a chat: as clients send them, and as engines read them, with plain text only."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import BeforeValidator, FailFast, Field, TypeAdapter, field_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, field_validator
 
 from routes.errors import invalid, missing
 from routes.text_requests import Given, JsonObject
 
-_OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(JsonObject)
+_OBJECT: Final[TypeAdapter[dict[str, Any]]] = TypeAdapter(JsonObject)
 
-_INSTEAD = {
+MOST_PARTS: Final = 1000
+"""Parts, and calls, of one message."""
+
+_INSTEAD: Final = {
     "image_url": "leave the image out",
     "input_audio": "send a transcript of the audio",
     "file": "send the text of the file",
@@ -67,11 +70,13 @@ class Message(Given):
     """A message of any role; which fields count depends on it."""
 
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
-    content: Annotated[list[Part] | None, FailFast(), BeforeValidator(_parts)] = None
+    content: Annotated[list[Part] | None, BeforeValidator(_parts)] = Field(
+        default=None, max_length=MOST_PARTS, fail_fast=True
+    )
     name: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
-    tool_calls: Annotated[list[ToolCall], FailFast()] = Field(default=[])
+    tool_calls: list[ToolCall] = Field(default=[], max_length=MOST_PARTS, fail_fast=True)
     function_call: CalledFunction | None = None
     tool_call_id: str | None = None
 

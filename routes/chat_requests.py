@@ -1,15 +1,8 @@
 """POST /v1/chat/completions: what a request may hold, and what a model is asked for it."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import (
-    FailFast,
-    Field,
-    PrivateAttr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from engines.generation import Chat, Format, Generate
 from routes.chat_messages import Message, conversation
@@ -17,7 +10,10 @@ from routes.chat_tools import FunctionRequest, ToolRequest, chosen, chosen_funct
 from routes.errors import invalid, missing
 from routes.text_requests import Given, JsonObject, TextRequest
 
-MOST_TOOLS = 128
+MOST_MESSAGES: Final = 10_000
+MOST_TOOLS: Final = 128
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class JsonSchema(Given):
@@ -46,23 +42,19 @@ class ChatRequest(TextRequest):
     them. Validation raises `ApiError` for what the types of the fields cannot say.
     """
 
-    messages: Annotated[list[Message], Field(min_length=1), FailFast()]
+    messages: list[Message] = Field(min_length=1, max_length=MOST_MESSAGES, fail_fast=True)
     max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     logprobs: bool = False
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     response_format: ResponseFormat = ResponseFormat()
-    tools: Annotated[list[ToolRequest], FailFast()] = Field(default=[], max_length=MOST_TOOLS)
+    tools: list[ToolRequest] = Field(default=[], max_length=MOST_TOOLS, fail_fast=True)
     tool_choice: Any = None
     parallel_tool_calls: bool = True
-    functions: Annotated[list[FunctionRequest], FailFast()] = Field(
-        default=[], max_length=MOST_TOOLS
-    )
+    functions: list[FunctionRequest] = Field(default=[], max_length=MOST_TOOLS, fail_fast=True)
     function_call: Any = None
-    modalities: Annotated[list[Literal["text", "audio"]], FailFast()] = Field(default=[])
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
-        None
-    )
+    modalities: list[Literal["text", "audio"]] = Field(default=[], max_length=2)
+    reasoning_effort: Effort | None = None
     chat_template_kwargs: JsonObject = Field(default={})
     _asked: Generate = PrivateAttr()
 

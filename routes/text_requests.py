@@ -9,7 +9,6 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    FailFast,
     Field,
     model_validator,
 )
@@ -118,8 +117,7 @@ class TextRequest(Given):
     n: int = Field(default=1, ge=1, le=MOST_ANSWERS)
     stop: Annotated[
         list[Annotated[str, Field(max_length=1000)]],
-        Field(max_length=4),
-        FailFast(),
+        Field(max_length=4, fail_fast=True),
         BeforeValidator(_one_or_more),
     ] = []
     temperature: float = Field(default=1.0, ge=0, le=2)

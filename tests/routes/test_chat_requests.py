@@ -10,6 +10,7 @@ from routes.chat_requests import ChatRequest
 from routes.errors import ApiError, api_error
 
 USER = {"role": "user", "content": "Hi"}
+HELLO = {"type": "text", "text": "Hello."}
 WEATHER = {"name": "weather", "description": "Of a city.", "parameters": {"type": "object"}}
 TIME = {"name": "time"}
 TOOLS = [{"type": "function", "function": each} for each in (WEATHER, TIME)]
@@ -305,6 +306,7 @@ def test_parts_that_are_not_text_are_refused_with_what_to_do(kind: str, advice: 
         ({"role": "user", "content": [{"text": "Hi"}]}, "messages[0].content[0].type"),
         ({"role": "user", "content": [{"type": "text"}]}, "messages[0].content[0].text"),
         ({"role": "user", "content": [{"type": "text", "text": 3}]}, "messages[0].content[0].text"),
+        ({"role": "user", "content": [HELLO] * 1001}, "messages[0].content"),
         ({"role": "user", "content": "Hi", "name": 3}, "messages[0].name"),
         ({"role": "assistant"}, "messages[0].content"),
         ({"role": "tool", "content": "Hi"}, "messages[0].tool_call_id"),
@@ -334,6 +336,7 @@ def test_a_message_that_makes_no_sense_is_refused_by_its_path(message: Any, para
         ("messages", []),
         ("messages", "Hi"),
         ("messages", None),
+        ("messages", [USER] * 10_001),
         ("temperature", "0.5"),
         ("temperature", True),
         ("temperature", 2.1),
