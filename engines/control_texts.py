@@ -5,6 +5,7 @@ template does, which does not see them, and afterwards tell the caller's text fr
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Any
@@ -27,12 +28,11 @@ class ControlTexts:
 
     def __init__(self, texts: Iterable[str]) -> None:
         known = sorted({text for text in texts if len(text) > 1 and not text.isspace()})
-        self._longest = max(map(len, known), default=0)
-        self._tails = frozenset(text[at:] for text in known for at in range(1, len(text)))
-        self._insides = "\0".join(text[1:] for text in known)
+        self._firsts = sorted({text[0] for text in known})
         self._any = re.compile(f"(?=({_longest_of(known)}))") if known else None
-        firsts = "".join(re.escape(first) for first in sorted({text[0] for text in known}))
-        self._first = re.compile(f"([{firsts}])") if known else None
+        self._tails = sorted({text[at:] for text in known for at in range(1, len(text))})
+        self._whole_tails = frozenset(self._tails)
+        self._longest_tail = max(map(len, self._tails), default=0)
 
     def mark(self, value: Any) -> Any:
         """The caller's texts, mappings and sequences of them, with marks. Raises `InvalidInput` for
@@ -68,21 +68,26 @@ class ControlTexts:
             raise InvalidInput(
                 f"A text is not valid Unicode: {error.reason}.", "messages"
             ) from None
-        if self._first is None:
-            return text
         body = text.lstrip()  # which is all that some templates use
-        parts = (text[: len(text) - len(body)], body)
-        after = rf"\1{MARK}"
-        return marked("".join(self._before(part) + self._first.sub(after, part) for part in parts))
+        space = text[: len(text) - len(body)]
+        found = self._before(space) + self._after_firsts(space)
+        return marked(found + self._before(body) + self._after_firsts(body))
+
+    def _after_firsts(self, text: str) -> str:
+        for first in self._firsts:
+            text = text.replace(first, first + MARK)
+        return text
 
     def _before(self, text: str) -> str:
         """A mark, if `text` could go on with, or end, a control text that has begun."""
-        inside = any(
-            0 < len(part) < self._longest and part in self._insides
-            for part in (text, text.rstrip())
-        )
-        lengths = range(1, min(len(text), self._longest) + 1)
-        return MARK if inside or any(text[:end] in self._tails for end in lengths) else ""
+        could = any(self._is_inside(part) for part in (text, text.rstrip()) if part)
+        lengths = range(1, min(len(text), self._longest_tail) + 1)
+        return MARK if could or any(text[:end] in self._whole_tails for end in lengths) else ""
+
+    def _is_inside(self, text: str) -> bool:
+        """Whether a control text has `text` in it, after its first character."""
+        at = bisect_left(self._tails, text)
+        return at < len(self._tails) and self._tails[at].startswith(text)
 
 
 def _longest_of(texts: Sequence[str]) -> str:

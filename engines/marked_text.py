@@ -32,16 +32,23 @@ class Marked(str):
     What is not defined here (an f-string, `%`) sees the marks and takes them along.
     """
 
-    __slots__ = ("_marks", "_plain")  # private: templates cannot reach them
-    _marks: "array[int]"
+    __slots__ = ("_found", "_plain")  # private: templates cannot reach them
+    _found: "array[int] | None"
     _plain: str
 
     def __new__(cls, text: str) -> "Marked":
         self = super().__new__(cls, text)
-        parts = str.split(text, MARK)
-        self._plain = "".join(parts)
-        self._marks = array("L", accumulate(map(len, parts[:-1])))
+        self._plain = text.replace(MARK, "")
+        self._found = None
         return self
+
+    @property
+    def _marks(self) -> "array[int]":
+        """Where the marks are in the text without them; few texts are ever asked."""
+        if self._found is None:
+            parts = str.split(self, MARK)
+            self._found = array("L", accumulate(map(len, parts[:-1])))
+        return self._found
 
     def _marks_inside(self, start: int, end: int) -> Sequence[int]:
         """Where the marks between `start` and `end` are, these two left out."""
@@ -82,6 +89,12 @@ class Marked(str):
 
     def __radd__(self, other: str, /) -> str:
         return marked("".join((other, self))) if isinstance(other, str) else NotImplemented
+
+    def __repr__(self) -> str:
+        quote = repr(self._plain)[0]
+        other = "'" if quote == '"' else '"'  # with it before them, all parts get the same quotes
+        parts = (repr(other + part)[2:-1] for part in str.split(self, MARK))
+        return marked(quote + MARK.join(parts) + quote)
 
     def strip(self, chars: str | None = None, /) -> str:
         start = len(self._plain) - len(self._plain.lstrip(_unseen(chars)))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engines.marked_text import MARK, Marked, marked, plain
 
-LETTERS = "ab <>\n"
+LETTERS = "ab <>\n'\""
 texts = st.text(LETTERS + MARK, max_size=12).map(lambda text: Marked(text + MARK))
 bare = st.text(LETTERS, max_size=3)
 numbers = st.integers(-3, 14)
@@ -41,6 +41,8 @@ PARTS: list[Callable[[Any, str, int], Any]] = [
     lambda text, other, at: text.capitalize(),
     lambda text, other, at: text.lower(),
     lambda text, other, at: text.swapcase(),
+    lambda text, other, at: repr(text),
+    lambda text, other, at: str({"a": text}),
 ]
 
 LOOKS: list[Callable[[Any, str, int], Any]] = [
