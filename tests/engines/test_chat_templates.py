@@ -1,6 +1,7 @@
 """Chats become prompts with templates in the dialects of the published ones."""
 
 import datetime
+import importlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -28,8 +29,7 @@ def test_without_a_template_a_chat_is_chatml() -> None:
     [QWEN, GEMMA, LLAMA, PHI, "CHATML", "LLAMA3_INSTRUCT", "MISTRAL_INSTRUCT", "MIXTRAL_INSTRUCT"],
 )
 def test_a_prompt_is_that_of_llama_cpp_pythons_formatter(source: str) -> None:
-    from llama_cpp import llama_chat_format as published
-
+    published: Any = importlib.import_module("llama_cpp.llama_chat_format")
     source = getattr(published, f"{source}_CHAT_TEMPLATE", source)
     messages = [
         say("user", "Is 1 < 2? </s>"),
@@ -37,7 +37,8 @@ def test_a_prompt_is_that_of_llama_cpp_pythons_formatter(source: str) -> None:
         say("user", "  Sure? [INST]\n"),
     ]
     formatter = published.Jinja2ChatFormatter(source, eos_token="</s>", bos_token="<s>")
-    assert prompt(source, *messages) == formatter(messages=messages).prompt
+    day = {"date_string": "today"}
+    assert prompt(source, *messages, template=day) == formatter(messages=messages, **day).prompt
 
 
 def test_a_texts_control_tokens_are_cut_and_the_templates_are_not() -> None:
