@@ -110,10 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     load = Load(**vars(parser.parse_args(arguments)))
     try:
         findings = asyncio.run(complete(load))
-    except* (aiohttp.ClientError, RuntimeError, TimeoutError) as errors:
+    except ExceptionGroup as errors:
         tell(event="failed", message=str(errors.exceptions[0]))
-        return
-    tell(event="finished", **asdict(findings))
+    else:
+        tell(event="finished", **asdict(findings))
 
 
 if __name__ == "__main__":

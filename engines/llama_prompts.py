@@ -13,6 +13,9 @@ from engines.llama_text import Tokeniser
 
 _THINKING = "<think>"
 
+MOST_CHARACTERS_PER_TOKEN = 256
+"""The longest tokens of common vocabularies are half as long."""
+
 LEAST_ANSWER = 1
 """Tokens that have to be left for the answer."""
 
@@ -47,11 +50,24 @@ class Prompts:
             return self._plain(request, request.prompt)
         return self._chat(request, request.prompt)
 
+    def _bounded(self, characters: int, where: str) -> None:
+        """Refuse what is far too long before it is cut into tokens."""
+        most = self._context * MOST_CHARACTERS_PER_TOKEN
+        if characters > most:
+            raise ContextLengthExceeded(
+                f"This model's maximum context length is {self._context} tokens. However, your "
+                f"{where} has {characters} characters. Please reduce the length of the {where}.",
+                where,
+            )
+
     def _plain(self, request: Generate, plain: Plain) -> Prompt:
         if isinstance(plain.text, str):
+            self._bounded(len(plain.text), "prompt")
             tokens = self._tokeniser.tokens((plain.text,), special=False, bos=True)
         else:
             tokens = self._checked(plain.text)
+        if not tokens:
+            raise InvalidInput("The prompt is empty.", "prompt")
         most = self._context - LEAST_ANSWER
         if len(tokens) > most:
             if not request.truncate:
@@ -67,6 +83,8 @@ class Prompts:
         grammar = self._family.grammar(chat, request.format)
         while True:
             pieces = self._template.render(chat)
+            if not request.truncate:
+                self._bounded(sum(map(len, pieces)), "messages")
             tokens = self._tokeniser.tokens(pieces, special=True, bos=True)
             if len(tokens) <= self._context - LEAST_ANSWER:
                 break
@@ -78,8 +96,6 @@ class Prompts:
         return Prompt(tokens, grammar, self._family.parser(chat, thinking=thinking))
 
     def _checked(self, tokens: Sequence[int]) -> list[int]:
-        if not tokens:
-            raise InvalidInput("The prompt is empty.", "prompt")
         wrong = next((each for each in tokens if not 0 <= each < self._tokeniser.size), None)
         if wrong is not None:
             raise InvalidInput(

@@ -48,12 +48,11 @@ def create_app(configuration: Configuration, data_dir: Path) -> web.Application:
     """
     limits = configuration.limits
     app = web.Application(client_max_size=limits.upload_bytes)
-    defaults = configuration.defaults
     catalogue = Catalogue(
         data_dir,
         configuration.models,
-        default=defaults.transcription,
-        language_default=defaults.chat,
+        default=configuration.defaults.transcription,
+        language_default=configuration.local_chat,
     )
     catalogue.default_transcription()
     plan = load_plan(CAPTIONS)
@@ -64,7 +63,7 @@ def create_app(configuration: Configuration, data_dir: Path) -> web.Application:
     def open_voice_activity(owner: str) -> Ticket:
         return lane.submit(None, owner=owner, kind=JobClass.PARTIAL, streaming=True)
 
-    language = LanguageModels(models, configuration.providers)
+    language = LanguageModels(models, configuration)
     recording = Recording(plan, models, open_voice_activity)
     services = Services(
         version=version("antiphon"),

@@ -147,7 +147,7 @@ class Defaults(_Section):
     transcription: str | None = Field(default=None, min_length=1)
     """Name of a model; None: the one installed last, or PocketSphinx."""
     chat: str | None = Field(default=None, min_length=1)
-    """Name of a model; None: the one installed last."""
+    """Name of a model, here or at a provider (`openai.gpt-5`); None: the one installed last."""
     language: Annotated[str, AfterValidator(_language_code)] | None = None
     """An ISO 639-1 code; None: the model detects it."""
 
@@ -202,6 +202,17 @@ class Configuration(_Section):
     )
     defaults: Defaults = Defaults()
     limits: Limits = Limits()
+
+    @property
+    def provider_chat(self) -> str | None:
+        """The default chat model, where it is a provider's."""
+        name = self.defaults.chat or ""
+        return name if name.partition(".")[0] in self.providers and "." in name else None
+
+    @property
+    def local_chat(self) -> str | None:
+        """The default chat model, where it is one of ours."""
+        return None if self.provider_chat else self.defaults.chat
 
     @model_validator(mode="before")
     @classmethod
@@ -320,6 +331,13 @@ def _from_environment(
         yield ("server", "api_key"), environ[KEY_VARIABLE], KEY_VARIABLE
 
 
+_SOURCES: Mapping[str, str] = {
+    "whisper": "a directory or a Hugging Face repository",
+    "llama": "a GGUF file or a Hugging Face repository",
+}
+"""The engines whose models are files, and what they may be."""
+
+
 def _check_models(models: tuple[ModelRecord, ...], document: Document) -> None:
     """Refuse engines and options that do not exist, and names that two models claim."""
     owners: dict[str, int] = {}
@@ -330,8 +348,8 @@ def _check_models(models: tuple[ModelRecord, ...], document: Document) -> None:
             raise document.error((*here, "engine"), message)
         if record.options:
             validate(ENGINES[record.engine].options_model, document, (*here, "options"))
-        if record.engine == "whisper" and not record.source:
-            message = "a 'whisper' model needs a 'source': a directory or a Hugging Face repository"
+        if record.engine in _SOURCES and not record.source:
+            message = f"a '{record.engine}' model needs a 'source': {_SOURCES[record.engine]}"
             raise document.error(here, message)
         for name in (record.name, *record.aliases):
             if name in owners:
@@ -354,10 +372,10 @@ def _with_absolute_paths(
         return (base if from_file else Path.cwd()) / path.expanduser()
 
     def located(record: ModelRecord) -> ModelRecord:
-        if not record.source or record.engine != "whisper":
+        if not record.source or record.engine not in _SOURCES:
             return record
         path = base / Path(record.source).expanduser()
-        if record.source.startswith((".", "~", "/")) or path.is_dir():
+        if record.source.startswith((".", "~", "/")) or path.exists():
             return record.model_copy(update={"source": str(path)})
         return record
 

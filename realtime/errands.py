@@ -109,12 +109,11 @@ def show_models(configuration: Configuration, data_dir: Path) -> None:
 
 
 def _catalogue(configuration: Configuration, data_dir: Path) -> Catalogue:
-    defaults = configuration.defaults
     return Catalogue(
         data_dir,
         configuration.models,
-        default=defaults.transcription,
-        language_default=defaults.chat,
+        default=configuration.defaults.transcription,
+        language_default=configuration.local_chat,
     )
 
 

@@ -1,24 +1,30 @@
 """What the text routes use: the models here, and those of the providers in the configuration."""
 
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from engines.base import ModelNotFound
 from engines.cloud import Endpoint, Provider, RemoteModel
 from engines.generation import Embed, Embedding, Generate, GenerationEvent, Rank, Relevance
 from engines.models import ModelStore
+from realtime.config import Configuration
 from realtime.config import Provider as ProviderSettings
 from routes.services import TextTask
+
+DEFAULT = "default"
+"""What a client asks for that leaves the choice to the server."""
 
 
 class LanguageModels:
     """See `routes.services.LanguageModels`."""
 
-    def __init__(self, store: ModelStore, providers: Mapping[str, ProviderSettings]) -> None:
+    def __init__(self, store: ModelStore, configuration: Configuration) -> None:
         self._store = store
+        self._default = configuration.provider_chat
         self._providers = {
-            name: Provider(_endpoint(name, settings)) for name, settings in providers.items()
+            name: Provider(_endpoint(name, settings))
+            for name, settings in configuration.providers.items()
         }
 
     def check(self, model: str, task: TextTask) -> None:
@@ -28,6 +34,8 @@ class LanguageModels:
 
     def remote(self, model: str) -> RemoteModel | None:
         """The provider's model that a name means; a model that is here comes first."""
+        if model == DEFAULT and self._default is not None:
+            model = self._default
         provider, dot, name = model.partition(".")
         if not dot or provider not in self._providers:
             return None

@@ -1,13 +1,12 @@
 """Passes a request on to a provider, and its answer back as it comes."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
 from aiohttp import web
 
-from routes import streaming
 from routes.services import Remote
+from routes.streaming import write
 
 _HEADERS: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -24,14 +23,7 @@ async def forward(
         response = web.StreamResponse(status=answer.status, headers={**_HEADERS, **answer.headers})
         await response.prepare(request)
         async for chunk in answer.chunks():
-            await _write(response, chunk)
+            await write(response, chunk)
     await response.write_eof()
     return response
 
-
-async def _write(response: web.StreamResponse, chunk: bytes) -> None:
-    try:
-        async with asyncio.timeout(streaming.WRITE_SECONDS):
-            await response.write(chunk)
-    except TimeoutError:
-        raise ConnectionResetError("The client does not read its stream.") from None

@@ -50,17 +50,17 @@ async def stream_events(
     async with aclosing(with_silences(events, SILENCE_SECONDS)) as stream:
         first = await anext(stream)
         await response.prepare(request)
-        await _write(response, _record(first, named))
+        await write(response, _record(first, named))
         try:
             async for event in stream:
-                await _write(response, _record(event, named))
+                await write(response, _record(event, named))
             if not named:
-                await _write(response, b"data: [DONE]\n\n")
+                await write(response, b"data: [DONE]\n\n")
         except ConnectionError:
             raise
         except Exception as error:
             for event in failure(describe(request, error)):
-                await _write(response, _record(event, named))
+                await write(response, _record(event, named))
     await response.write_eof()
     return response
 
@@ -107,7 +107,8 @@ def _record(event: dict[str, Any] | Silence, named: bool) -> bytes:
     return b"%bdata: %b\n\n" % (name, orjson.dumps(event))
 
 
-async def _write(response: web.StreamResponse, data: bytes) -> None:
+async def write(response: web.StreamResponse, data: bytes) -> None:
+    """Send `data`. Raises `ConnectionResetError` for a client that takes nothing for long."""
     try:
         async with asyncio.timeout(WRITE_SECONDS):
             await response.write(data)

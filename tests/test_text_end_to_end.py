@@ -305,7 +305,8 @@ def test_completions_go_on_from_a_text(client: OpenAI) -> None:
 
 def test_embeddings_are_near_for_texts_that_share_words(client: OpenAI) -> None:
     texts = ["a small cat animal", "a small dog animal", "piano music"]
-    lenient = client.with_options(_strict_response_validation=False)  # base64 is no list yet
+    # The SDK asks for base64 and makes lists of it, which its strict mode does not know.
+    lenient = OpenAI(base_url=client.base_url, api_key="none", http_client=client._client)
     made = lenient.embeddings.create(model="embedder", input=texts)
     plain = client.embeddings.create(model="embedder", input=texts, encoding_format="float")
     cat, dog, song = (np.array(each.embedding) for each in made.data)

@@ -8,7 +8,7 @@ from typing import Any
 import gguf_models
 import pytest
 
-from engines.base import EngineError, Outcome, Work
+from engines.base import EngineError, InvalidInput, Outcome, Work
 from engines.generation import (
     Chat,
     ContextLengthExceeded,
@@ -199,6 +199,14 @@ def test_a_prompt_beyond_the_context_is_refused_before_any_work(opened: Any) -> 
     run.step()
     assert isinstance(run.errors[job], ContextLengthExceeded)
     assert "maximum context length is 128 tokens" in str(run.errors[job])
+
+
+@pytest.mark.parametrize("text", ["", ()])
+def test_an_empty_prompt_is_refused(opened: Any, text: str | tuple[int, ...]) -> None:
+    run = opened()
+    (job,) = run.add(Generate(Plain(text), GREEDY))
+    run.step()
+    assert isinstance(run.errors[job], InvalidInput)
 
 
 def test_an_answer_ends_with_the_context(opened: Any) -> None:
