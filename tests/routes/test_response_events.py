@@ -1,11 +1,13 @@
 """The order and the shapes of a response's stream, for whatever a model does."""
 
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
@@ -25,6 +27,13 @@ from routes.response_requests import ResponseRequest
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 USAGE = Usage(prompt=7, completion=5, cached=3, reasoning=2)
+PART = (["content_part.added"], ["content_part.done"])
+FILLED = {
+    "message": ("output_text", *PART),
+    "reasoning": ("reasoning_text", *PART),
+    "function_call": ("function_call_arguments", [], []),
+}
+"""By the type of an item: the name of its deltas, and what comes before and after them."""
 LAST = ("response.completed", "response.incomplete", "response.failed")
 
 
@@ -81,6 +90,7 @@ def streamed(events: list[GenerationEvent], end: str) -> tuple[ResponseEvents, l
     return made, seen
 
 
+@settings(deadline=None)
 @given(generations())
 def test_every_event_is_one_that_openai_sends(run: tuple[list[GenerationEvent], str]) -> None:
     made, seen = streamed(*run)
@@ -90,6 +100,7 @@ def test_every_event_is_one_that_openai_sends(run: tuple[list[GenerationEvent], 
     Response.model_validate(made.response, strict=True)
 
 
+@settings(deadline=None)
 @given(generations())
 def test_the_stream_has_its_strict_order(run: tuple[list[GenerationEvent], str]) -> None:
     made, seen = streamed(*run)
@@ -97,52 +108,35 @@ def test_the_stream_has_its_strict_order(run: tuple[list[GenerationEvent], str])
     assert kinds(seen)[:2] == ["created", "in_progress"]
     assert [event["type"] for event in seen if event["type"] in LAST] == [seen[-1]["type"]]
     assert seen[-1]["response"] is made.response
-    _check_items(seen[2:-1], seen[-1]["response"]["output"])
+    _check_items(seen[2:-1], made.output)
 
 
 def _check_items(events: list[Event], output: list[Any]) -> None:
-    """Item after item: added, then what belongs to it, then done as the response shows it."""
-    found: list[Any] = []
-    opened: Event | None = None
-    text, delta_of_part = "", False
-    for event in events:
-        kind = event["type"].removeprefix("response.")
-        assert event["output_index"] == len(found)
-        if kind == "output_item.added":
-            assert opened is None
-            opened, text, delta_of_part = event["item"], "", False
-            continue
-        assert opened is not None
-        if kind == "output_item.done":
-            assert event["item"]["id"] == opened["id"]
-            assert event["item"]["type"] == opened["type"]
-            assert text == _text(event["item"])
-            found.append(event["item"])
-            opened = None
-            continue
-        assert event["item_id"] == opened["id"]
-        if kind == "content_part.added":
-            assert not delta_of_part
-            delta_of_part = True
-        elif kind.endswith(".delta"):
-            assert delta_of_part or opened["type"] == "function_call"
-            text += event["delta"]
-        elif kind == "content_part.done":
-            assert event["part"]["text"] == text
-        else:
-            assert text == event.get("text", event.get("arguments"))
-    assert opened is None
-    assert found == output
+    """Item after item, each added, filled and done, as the response shows them at its end."""
+    groups = [list(group) for _, group in groupby(events, key=itemgetter("output_index"))]
+    assert [group[0]["output_index"] for group in groups] == list(range(len(output)))
+    for (added, *inside, done), item in zip(groups, output, strict=True):
+        assert kinds([added, done]) == ["output_item.added", "output_item.done"]
+        assert done["item"] == item
+        assert (added["item"]["id"], added["item"]["type"]) == (item["id"], item["type"])
+        assert {event["item_id"] for event in inside} == {item["id"]}
+        name, before, after = FILLED[item["type"]]
+        deltas = kinds(inside).count(f"{name}.delta")
+        assert kinds(inside) == [*before, *[f"{name}.delta"] * deltas, f"{name}.done", *after]
+        text = "".join(event.get("delta", "") for event in inside)
+        ended = inside[len(before) + deltas]
+        assert text == _text(item) == ended.get("text", ended.get("arguments"))
 
 
 def _text(item: Any) -> str:
     return str(item["arguments"] if item["type"] == "function_call" else item["content"][0]["text"])
 
 
+@settings(deadline=None)
 @given(generations())
 def test_the_helper_of_the_sdk_follows_the_stream(run: tuple[list[GenerationEvent], str]) -> None:
     made, seen = streamed(*run)
-    state: ResponseStreamState[None] = ResponseStreamState(input_tools=[], text_format=None)  # type: ignore[arg-type]
+    state: ResponseStreamState[None] = ResponseStreamState(input_tools=[], text_format=omit)
     for event in seen:
         state.handle_event(EVENTS.validate_python(event))
     assert made.response is not None
@@ -151,6 +145,7 @@ def test_the_helper_of_the_sdk_follows_the_stream(run: tuple[list[GenerationEven
         assert len(state._completed_response.output) == len(made.output)
 
 
+@settings(deadline=None)
 @given(generations())
 def test_the_deltas_are_all_there(run: tuple[list[GenerationEvent], str]) -> None:
     _, seen = streamed(*run)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -156,4 +157,5 @@ class Storing(RuleBasedStateMachine):
         assert (self.store.bytes > 0) == bool(self.live)
 
 
+Storing.TestCase.settings = settings(deadline=None, max_examples=50)
 TestStoring = Storing.TestCase
