@@ -12,7 +12,6 @@ import orjson
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    FailFast,
     Field,
     TypeAdapter,
     ValidationError,
@@ -97,7 +96,7 @@ def messages(items: Sequence[Item], instructions: str = "") -> tuple[Mapping[str
 
 _Id = Annotated[str, Field(min_length=1, max_length=256)]
 _PartT = TypeVar("_PartT")
-_Several = Annotated[list[_PartT], Field(max_length=MOST_PARTS), FailFast()]
+_Several = Annotated[list[_PartT], Field(max_length=MOST_PARTS, fail_fast=True)]
 
 
 def _readable_part(kind: str) -> str:

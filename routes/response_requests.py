@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, FailFast, Field, PlainValidator
+from pydantic import BeforeValidator, Field, PlainValidator
 
 from engines.generation import Chat, Format, Generate, Sampling
+from routes.chat_requests import MOST_TOOLS, Effort
 from routes.chat_tools import FunctionRequest, chosen, offered
 from routes.errors import ApiError, invalid, missing
 from routes.response_items import Item, messages, quoted, read_input, unsupported
@@ -13,7 +14,6 @@ from routes.text_requests import Given, JsonObject
 
 LOGPROBS: Final = "message.output_text.logprobs"
 
-_MOST_TOOLS: Final = 128
 _METADATA_PAIRS: Final = 16
 _METADATA_NAME: Final = 64
 _METADATA_TEXT: Final = 512
@@ -49,8 +49,8 @@ def _choice(value: Any) -> str | dict[str, Any]:
         case {"type": "function", "name": str(name)}:
             return {"type": "function", "name": name}
         case {"type": "allowed_tools", "mode": "auto" | "required" as mode, "tools": [*tools]}:
-            if len(tools) > _MOST_TOOLS:
-                raise ValueError(f"at most {_MOST_TOOLS} tools can be allowed")
+            if len(tools) > MOST_TOOLS:
+                raise ValueError(f"at most {MOST_TOOLS} tools can be allowed")
             return {
                 "type": "allowed_tools",
                 "mode": mode,
@@ -120,7 +120,7 @@ class TextConfig(Given):
 
 
 class Reasoning(Given):
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    effort: Effort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
 
     def template(self) -> dict[str, Any]:
@@ -147,8 +147,7 @@ class ResponseRequest(Given):
     stream: bool = False
     tools: Annotated[
         list[FunctionTool],
-        Field(max_length=_MOST_TOOLS),
-        FailFast(),
+        Field(max_length=MOST_TOOLS, fail_fast=True),
         BeforeValidator(_functions),
     ] = Field(default=[])
     tool_choice: Annotated[str | dict[str, Any], PlainValidator(_choice)] = "auto"
@@ -159,7 +158,7 @@ class ResponseRequest(Given):
     temperature: float = Field(default=1.0, ge=0, le=2)
     top_p: float = Field(default=1.0, ge=0, le=1)
     top_logprobs: int = Field(default=0, ge=0, le=20)
-    include: Annotated[list[str], Field(max_length=100), FailFast()] = Field(default=[])
+    include: list[str] = Field(default=[], max_length=100, fail_fast=True)
     truncation: Literal["auto", "disabled"] = "disabled"
     metadata: Annotated[dict[str, str], PlainValidator(_metadata)] = Field(default={})
     chat_template_kwargs: JsonObject = Field(default={})
