@@ -88,12 +88,23 @@ class Prompts:
             tokens = self._tokeniser.tokens(pieces, special=True, bos=True)
             if len(tokens) <= self._context - LEAST_ANSWER:
                 break
-            shorter = truncated(chat) if request.truncate else None
+            shorter = self._shorter(chat, len(tokens), pieces) if request.truncate else None
             if shorter is None:
                 raise self._too_long(len(tokens), "messages")
             chat = shorter
         thinking = pieces[-1].rstrip().endswith(_THINKING) if pieces else False
         return Prompt(tokens, grammar, self._family.parser(chat, thinking=thinking))
+
+    def _shorter(self, chat: Chat, tokens: int, pieces: Sequence[str]) -> Chat | None:
+        """Without as many of the oldest messages as the excess of tokens is worth, or one."""
+        excess = (tokens - self._context + LEAST_ANSWER) / tokens * sum(map(len, pieces))
+        shorter = truncated(chat)
+        while shorter is not None and _characters(chat) - _characters(shorter) < excess:
+            following = truncated(shorter)
+            if following is None:
+                break
+            shorter = following
+        return shorter
 
     def _checked(self, tokens: Sequence[int]) -> list[int]:
         wrong = next((each for each in tokens if not 0 <= each < self._tokeniser.size), None)
@@ -110,3 +121,7 @@ class Prompts:
             f"resulted in {tokens} tokens. Please reduce the length of the {where}.",
             where,
         )
+
+
+def _characters(chat: Chat) -> int:
+    return sum(len(str(message.get("content") or "")) for message in chat.messages)

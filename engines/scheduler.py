@@ -128,7 +128,7 @@ class Lane:
         if seat.failure is not None:
             raise seat.failure
 
-    def submit(  # noqa: PLR0913 - what most callers leave out is by keyword
+    def submit(
         self,
         payload: Any,
         *,
@@ -136,7 +136,6 @@ class Lane:
         kind: JobClass = JobClass.REST,
         streaming: bool = False,
         coalesce: Hashable | None = None,
-        tenant: str = "",
         stale_after: float | None = None,
     ) -> Ticket:
         """Queue a job. Raises `Busy` when it could not be done in time, `EngineError` when the
@@ -147,7 +146,7 @@ class Lane:
         """
         if self._closed:
             raise EngineError(f"the model '{self.recipe.name}' is being unloaded")
-        request = Request(payload, kind, owner, streaming, coalesce, tenant)
+        request = Request(payload, kind, owner, streaming, coalesce)
         ticket = Ticket(next(self._numbers), request, self._now(), self._changed)
         older = None if coalesce is None else self._jobs.queued(coalesce)
         if older is not None:

@@ -22,10 +22,24 @@ URGENCY = {
 that of any job that comes later by more than the difference, so nothing starves."""
 
 
+class Owner(str):
+    """Who asks, a session or a request, and the `tenant` (an API key) it belongs to."""
+
+    tenant: str
+
+    def __new__(cls, name: str, tenant: str = "") -> "Owner":
+        self = super().__new__(cls, name)
+        self.tenant = tenant
+        return self
+
+    def __reduce__(self) -> tuple[type["Owner"], tuple[str, str]]:
+        return type(self), (str(self), self.tenant)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was submitted. `owner` (a session) and `tenant` (an API key; empty: nobody's) are the
-    units of fairness; of two queued jobs with the same `coalesce` key only the newer is done; a
+    """What was submitted. `owner` (a session; an `Owner` where it has a tenant) and its tenant are
+    the units of fairness; of two queued jobs with the same `coalesce` key only the newer is done; a
     `streaming` job gets inputs pushed after it."""
 
     payload: Any
@@ -33,7 +47,11 @@ class Request:
     owner: str
     streaming: bool = False
     coalesce: Hashable | None = None
-    tenant: str = ""
+
+    @property
+    def tenant(self) -> str:
+        """The API key that it was submitted with; empty: nobody's."""
+        return self.owner.tenant if isinstance(self.owner, Owner) else ""
 
 
 class Ticket:

@@ -18,7 +18,7 @@ from engines.audio import Decoder
 from engines.base import Busy, ModelNotFound
 from engines.models import ModelStore
 from engines.recognition import RecognitionOptions
-from engines.tickets import Ticket
+from engines.tickets import Owner, Ticket
 from pipelines.context import Bounds, Context
 from pipelines.frames import Frame, Transcript
 from pipelines.graph import Graph
@@ -30,7 +30,7 @@ from realtime.protocol import ProtocolSettings, RealtimeProtocol
 from realtime.retention import RetainedAudio
 from realtime.session import OVERLOAD, Session, SessionLimits
 from realtime.settings import Settings, Transcription
-from routes.auth import in_band, is_authorised, refusal
+from routes.auth import in_band, is_authorised, refusal, tenant_of
 from routes.errors import ApiError
 from routes.services import SERVICES
 
@@ -122,7 +122,7 @@ class RealtimeEndpoint:
             await _refuse(socket, refused)
             return socket
         tentative = TENTATIVE in request.query.get("extensions", "").split(",")
-        await self._serve(socket, model, tentative)
+        await self._serve(request, socket, model, tentative)
         return socket
 
     async def stop(self, seconds: float) -> None:
@@ -152,8 +152,11 @@ class RealtimeEndpoint:
             raise _Refused("server_overloaded", str(error), OVERLOAD) from None
         return name
 
-    async def _serve(self, socket: web.WebSocketResponse, model: str, tentative: bool) -> None:
+    async def _serve(
+        self, request: web.Request, socket: web.WebSocketResponse, model: str, tentative: bool
+    ) -> None:
         name = _new_id("sess")
+        owner = Owner(name, tenant_of(request, request.app[SERVICES].settings))
         token = session_id.set(name)
         limits = self._configuration.limits
         retained = RetainedAudio(limits.retained_audio_seconds)
@@ -163,7 +166,7 @@ class RealtimeEndpoint:
             name,
             socket,
             protocol,
-            lambda deliver: self._graph(name, deliver, gate),
+            lambda deliver: self._graph(owner, deliver, gate),
             retained=retained,
             limits=SessionLimits(
                 limits.idle_seconds, limits.session_seconds, limits.outbound_events
@@ -209,11 +212,11 @@ class RealtimeEndpoint:
     def _check_model(self, model: str, language: str | None) -> None:
         self._models.check(model, RecognitionOptions(language=language))
 
-    def _graph(self, name: str, deliver: Callable[[Frame], None], gate: CountedGate) -> Graph:
+    def _graph(self, owner: Owner, deliver: Callable[[Frame], None], gate: CountedGate) -> Graph:
         limits = self._configuration.limits
         return self._plan.build(
             Context(
-                owner=name,
+                owner=owner,
                 models=self._models,
                 open_voice_activity=self._open_voice_activity,
                 new_item=lambda: _new_id("item"),

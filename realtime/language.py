@@ -1,5 +1,6 @@
 """What the text routes use: the models here, and those of the providers in the configuration."""
 
+import logging
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -11,6 +12,8 @@ from engines.models import ModelStore
 from realtime.config import Configuration
 from realtime.config import Provider as ProviderSettings
 from routes.services import TextTask
+
+log = logging.getLogger(__name__)
 
 DEFAULT = "default"
 """What a client asks for that leaves the choice to the server."""
@@ -82,4 +85,6 @@ def _endpoint(name: str, settings: ProviderSettings) -> Endpoint:
     key = settings.api_key.get_secret_value() if settings.api_key else None
     if settings.api_key_env is not None:
         key = os.environ.get(settings.api_key_env)
+        if not key:
+            log.warning("provider '%s' has no key: %s is not set", name, settings.api_key_env)
     return Endpoint(name, settings.base_url, key)

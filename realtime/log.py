@@ -35,5 +35,5 @@ def configure(level: str) -> None:
     handler.addFilter(_WithSession())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("aiohttp.server").addFilter(_NoBadRequests())
-    for noisy in ("asyncio", "httpx", "httpcore", "faster_whisper"):
+    for noisy in ("asyncio", "httpx", "httpx2", "httpcore", "httpcore2", "faster_whisper"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

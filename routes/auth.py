@@ -83,6 +83,14 @@ def is_authorised(request: web.BaseRequest, settings: RouteSettings) -> bool:
     return authenticate(request, settings.api_keys)
 
 
+def tenant_of(request: web.BaseRequest, settings: RouteSettings) -> str:
+    """Whose request it is: a digest of the API key that let it in, or "" where none is needed."""
+    for key in settings.api_keys:
+        if authenticate(request, [key]):
+            return _digest(key).hex()
+    return ""
+
+
 def check_key(request: web.BaseRequest, settings: RouteSettings) -> None:
     """Raise the 401 unless `is_authorised`."""
     if not is_authorised(request, settings):

@@ -15,7 +15,7 @@ from routes.chat_results import Choice, Chunks, completion
 from routes.choices import at_once
 from routes.errors import json_response
 from routes.forwarding import forward
-from routes.middleware import request_id
+from routes.middleware import owner_of
 from routes.services import SERVICES
 from routes.streaming import stream_events
 from routes.text_requests import model_of
@@ -32,7 +32,7 @@ async def complete(request: web.Request) -> web.StreamResponse:
     language.check(model, "chat")
     asked = await validated(body, ChatRequest)
     head = Head.new("chatcmpl", model)
-    owner = request_id(request)
+    owner = owner_of(request)
     answers = [language.generate(model, each, owner=owner) for each in asked.asked()]
     async with aclosing(at_once(answers)) as events:
         if asked.stream:

@@ -14,7 +14,7 @@ from routes.completion_requests import CompletionRequest
 from routes.completion_results import Choice, Chunks, completion
 from routes.errors import json_response
 from routes.forwarding import forward
-from routes.middleware import request_id
+from routes.middleware import owner_of
 from routes.services import SERVICES
 from routes.streaming import stream_events
 from routes.text_requests import model_of
@@ -31,7 +31,7 @@ async def complete(request: web.Request) -> web.StreamResponse:
     language.check(model, "chat")
     asked = await validated(body, CompletionRequest)
     head = Head.new("cmpl", model)
-    owner = request_id(request)
+    owner = owner_of(request)
     answers = [language.generate(model, each, owner=owner) for each in asked.asked()]
     choices = [Choice(index) for index in range(len(answers))]
     async with aclosing(at_once(answers)) as events:

@@ -15,7 +15,7 @@ from engines.generation import Embed, Embedding
 from routes.bodies import ON_LOOP_BYTES, read_json, validated
 from routes.errors import invalid
 from routes.forwarding import forward
-from routes.middleware import request_id
+from routes.middleware import owner_of
 from routes.services import SERVICES
 from routes.text_requests import Given, model_of
 
@@ -53,7 +53,7 @@ async def embed(request: web.Request) -> web.StreamResponse:
     form = await validated(body, EmbeddingsRequest)
     language.check(form.model, "embedding")
     inputs = [Embed(text) for text in form.input]
-    found = await language.embed(form.model, inputs, owner=request_id(request))
+    found = await language.embed(form.model, inputs, owner=owner_of(request))
     if sum(embedding.vector.nbytes for embedding in found) > ON_LOOP_BYTES:
         return await asyncio.to_thread(_answer, form, found)
     return _answer(form, found)

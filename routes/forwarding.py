@@ -26,4 +26,3 @@ async def forward(
             await write(response, chunk)
     await response.write_eof()
     return response
-

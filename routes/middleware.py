@@ -10,6 +10,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from engines.tickets import Owner
 from routes import auth, origins
 from routes.errors import ApiError, api_error, unexpected
 from routes.metrics import CLIENT_GONE, HTTP_METRICS
@@ -39,6 +40,12 @@ _PASSAGE: Final = web.RequestKey("passage", _Passage)
 def request_id(request: web.BaseRequest) -> str:
     """The id the response carries as `x-request-id`."""
     return request[_PASSAGE].id
+
+
+def owner_of(request: web.Request) -> Owner:
+    """Who asks the engines: this request, of its API key's."""
+    tenant = auth.tenant_of(request, request.app[SERVICES].settings)
+    return Owner(request_id(request), tenant)
 
 
 @web.middleware

@@ -11,7 +11,7 @@ from engines.generation import Rank, Relevance
 from routes.bodies import read_json, validated
 from routes.errors import json_response
 from routes.forwarding import forward
-from routes.middleware import request_id
+from routes.middleware import owner_of
 from routes.services import SERVICES
 from routes.text_requests import Given, model_of
 
@@ -47,7 +47,7 @@ async def rerank(request: web.Request) -> web.StreamResponse:
     form = await validated(body, RerankRequest)
     language.check(form.model, "rerank")
     pairs = [Rank(form.query, document) for document in form.documents]
-    found = await language.rank(form.model, pairs, owner=request_id(request))
+    found = await language.rank(form.model, pairs, owner=owner_of(request))
     return json_response(_answer(form, found))
 
 

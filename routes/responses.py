@@ -5,7 +5,6 @@ conversations and the tools that OpenAI runs itself are refused. A provider's mo
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -17,10 +16,10 @@ from aiohttp import web
 
 from engines.base import EngineError, InvalidInput, Unsupported
 from engines.generation import ContextLengthExceeded, Generate, GenerationEvent
-from routes.auth import authenticate
+from routes.auth import tenant_of
 from routes.bodies import read_json, validated
 from routes.errors import ApiError, invalid, json_response
-from routes.middleware import request_id
+from routes.middleware import owner_of
 from routes.response_events import Event, ResponseEvents
 from routes.response_items import Item, new_id, quoted, resolved
 from routes.response_objects import Shell
@@ -127,7 +126,7 @@ class _Turn:
 
     async def _generated(self, generate: Generate) -> AsyncGenerator[GenerationEvent, None]:
         language = self.request.app[SERVICES].language
-        owner = request_id(self.request)
+        owner = owner_of(self.request)
         try:
             async with aclosing(
                 language.generate(self.body.model, generate, owner=owner)
@@ -177,10 +176,7 @@ def _entry(request: web.Request) -> Entry:
 
 def _owner(request: web.Request) -> str:
     """Whose the request's responses are: its API key's, or everybody's where none is needed."""
-    for key in request.app[SERVICES].settings.api_keys:
-        if authenticate(request, [key]):
-            return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-    return ""
+    return tenant_of(request, request.app[SERVICES].settings)
 
 
 def _order(request: web.Request) -> Literal["asc", "desc"]:

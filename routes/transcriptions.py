@@ -16,7 +16,7 @@ from aiohttp import web
 from engines.media import decode
 from engines.recognition import SAMPLE_RATE, Samples
 from routes.forms import Granularity, TranscriptionForm, TranslationForm
-from routes.middleware import request_id
+from routes.middleware import owner_of
 from routes.multipart import read_form
 from routes.results import Transcription, respond, word_json
 from routes.services import SERVICES, Segment
@@ -90,7 +90,7 @@ async def _recording(request: web.Request, kind: type[_FormT]) -> AsyncIterator[
         blocks = decode(upload.file, max_seconds=services.settings.max_audio_seconds)
         audio = _Measured(blocks)
         segments = services.transcriber.transcribe(
-            audio, form.model, form.options, owner=request_id(request)
+            audio, form.model, form.options, owner=owner_of(request)
         )
         async with aclosing(blocks), aclosing(cast(AsyncGenerator[Segment, None], segments)):
             yield _Heard(form, segments, audio)

@@ -7,7 +7,7 @@ from paced import Paced, Task, collect, now, recipe, scheduling
 
 from engines.base import JobClass, UpTo
 from engines.fairness import LONGEST_LEAD, Accounts
-from engines.tickets import Ticket
+from engines.tickets import Owner, Ticket
 
 pytestmark = pytest.mark.virtual_time
 
@@ -81,9 +81,9 @@ async def test_tenants_share_alike_however_many_sessions_they_have() -> None:
         lane = scheduler.open(recipe(engine))
         for number in range(9):
             for _ in range(10):
-                lane.submit(Task("many"), owner=f"many{number}", tenant="many")
+                lane.submit(Task("many"), owner=Owner(f"many{number}", "many"))
         for _ in range(30):
-            lane.submit(Task("one"), owner="one", tenant="one")
+            lane.submit(Task("one"), owner=Owner("one", "one"))
         await asyncio.sleep(0.2 * 40)
         names = [name for (name,) in engine.order[:40]]
         assert abs(names.count("one") - 20) <= 3
@@ -96,7 +96,7 @@ async def test_jobs_of_nobodys_tenant_are_not_charged_together() -> None:
         first = lane.submit(Task("first"), owner="a")
         await collect(first)
         second = lane.submit(Task("second"), owner="b")
-        third = lane.submit(Task("third"), owner="c", tenant="key")
+        third = lane.submit(Task("third"), owner=Owner("c", "key"))
         await asyncio.gather(collect(second), collect(third))
         assert engine.order == [("first",), ("second",), ("third",)]
 

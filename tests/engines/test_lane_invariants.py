@@ -15,7 +15,7 @@ from paced import Meter, Paced, Task, collect, recipe, same_group, scheduling
 
 from engines.base import Busy, EngineError, JobClass, Recipe, UpTo
 from engines.scheduler import Lane
-from engines.tickets import Ticket
+from engines.tickets import Owner, Ticket
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ async def carry_out(order: Order, lane: Lane, taken: list[Ticket]) -> str:
     try:
         ticket = lane.submit(
             task,
-            owner=order.owner,
-            tenant=order.tenant,
+            owner=Owner(order.owner, order.tenant),
             kind=order.kind,
             streaming=order.streaming,
             coalesce=order.owner if order.coalesce else None,
