@@ -97,9 +97,16 @@ class Prompts:
 
     def _shorter(self, chat: Chat, tokens: int, pieces: Sequence[str]) -> Chat | None:
         """Without as many of the oldest messages as the excess of tokens is worth, or one."""
-        excess = (tokens - self._context + LEAST_ANSWER) / tokens * sum(map(len, pieces))
+        total = sum(map(len, pieces))
+        excess = total * (tokens - self._context + LEAST_ANSWER) / tokens
+        around = (total - _characters(chat)) / len(chat.messages)
+        # `around`: what the template puts around a message, on average.
+
+        def worth(other: Chat) -> float:
+            return _characters(other) + around * len(other.messages)
+
         shorter = truncated(chat)
-        while shorter is not None and _characters(chat) - _characters(shorter) < excess:
+        while shorter is not None and worth(chat) - worth(shorter) < excess:
             following = truncated(shorter)
             if following is None:
                 break
