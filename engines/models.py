@@ -49,6 +49,28 @@ class ModelStore:
             return "installed"
         return "loaded" if load.done() else "loading"
 
+    def memory(self, record: ModelRecord) -> int | None:
+        """Bytes that a loaded model holds in processes of its own; None where it has none."""
+        lane = self._lanes.get(record.name)
+        return None if lane is None else lane.memory
+
+    async def load(self, name: str) -> None:
+        """Have it in memory. Raises `ModelNotFound`, or why it could not be loaded."""
+        await self._lane(self.catalogue.resolve(name))
+
+    async def unload(self, name: str) -> None:
+        """Free a model: requests that it works on fail, the next one loads it again."""
+        record = self.catalogue.resolve(name)
+        load = self._loads.get(record.name)
+        if load is None:
+            return
+        lane = await asyncio.shield(load)
+        if self._loads.get(record.name) is load:
+            del self._loads[record.name], self._lanes[record.name]
+            self._recognisers.pop(record.name, None)
+            log.info("unloading model %s", record.name)
+            await self._scheduler.close(lane)
+
     def check(self, name: str, options: RecognitionOptions) -> None:
         """Raise `ModelNotFound` or `Unsupported` without loading anything."""
         record = self.catalogue.resolve(name)

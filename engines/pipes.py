@@ -49,10 +49,12 @@ class Payloads:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The outcomes of a step, or the error that failed it."""
+    """The outcomes of a step, or the error that failed it. `memory`: the most bytes that the
+    process has held, where its system tells."""
 
     outcomes: Sequence[Outcome] = ()
     error: EngineError | None = None
+    memory: int | None = None
 
 
 def pack(message: object) -> bytes:

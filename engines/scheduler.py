@@ -95,6 +95,12 @@ class Lane:
         """Jobs that are not over."""
         return len(self._jobs.live)
 
+    @property
+    def memory(self) -> int | None:
+        """The most bytes that its worker processes have held; None where they are threads."""
+        known = [seat.worker.memory for seat in self._jobs.seats]
+        return sum(each or 0 for each in known) if any(known) else None
+
     def statistics(self) -> LaneSnapshot:
         """What the lane measured until now."""
         load = self._statistics.load

@@ -8,6 +8,7 @@ input does, so it never outlives the server. Whatever the engine prints goes to 
 import os
 import pickle
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
@@ -25,11 +26,20 @@ def _read(pipe: BinaryIO) -> Any:
 def _answer(act: Callable[[], Sequence[Outcome]]) -> Reply:
     # A border: whatever an engine raises is answered, and fails one step rather than the process.
     try:
-        return Reply(outcomes=act())
+        return Reply(outcomes=act(), memory=_memory())
     except EngineError as error:
         return Reply(error=error)
     except Exception as error:
         return Reply(error=EngineError(f"{type(error).__name__}: {error}"))
+
+
+def _memory() -> int | None:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # which counts in KiB elsewhere
 
 
 def _serve(requests: BinaryIO, replies: BinaryIO) -> None:

@@ -31,6 +31,11 @@ class WorkerDied(EngineError):
 class Worker(Protocol):
     """One running engine."""
 
+    @property
+    def memory(self) -> int | None:
+        """The most bytes that it has held; None where that is not known."""
+        ...
+
     async def start(self) -> None:
         """Build the engine. Raises `EngineError`."""
         ...
@@ -80,6 +85,7 @@ class InlineWorker:
     def __init__(self, build: Callable[[], Engine]) -> None:
         self._recipe = build
         self._engine: Engine | None = None
+        self.memory: int | None = None
 
     async def start(self) -> None:
         self._engine = _build(self._recipe)
@@ -101,6 +107,7 @@ class ThreadWorker:
         self._recipe = build
         self._threads = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._engine: Engine | None = None
+        self.memory: int | None = None
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -125,6 +132,7 @@ class ProcessWorker:
     def __init__(self, build: Callable[[], Engine]) -> None:
         self._recipe = build
         self._payloads = Payloads()
+        self.memory: int | None = None
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -163,6 +171,7 @@ class ProcessWorker:
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
             await self._kill()
             raise WorkerDied("the worker process died") from error
+        self.memory = reply.memory or self.memory
         if reply.error is not None:
             raise reply.error
         return reply.outcomes
@@ -182,6 +191,7 @@ class ProcessWorker:
 
     async def _kill(self) -> None:
         process, self._process = self._process, None
+        self.memory = None
         if process is None:
             return
         if process.returncode is None:

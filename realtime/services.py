@@ -28,6 +28,14 @@ class Models:
         """The model that a name or alias means. Raises `ModelNotFound`."""
         return self._entry(self._store.catalogue.resolve(name))
 
+    async def load(self, name: str) -> None:
+        """Have a model in memory."""
+        await self._store.load(name)
+
+    async def unload(self, name: str) -> None:
+        """Free a model."""
+        await self._store.unload(name)
+
     @property
     def default_transcription(self) -> ModelEntry:
         """What transcribes when nobody says otherwise."""
@@ -48,6 +56,7 @@ class Models:
             state=self._store.state(record),
             capabilities=self._store.capabilities(record),
             created=round(installed.installed_at) if installed else 0,
+            memory=self._store.memory(record),
         )
 
 

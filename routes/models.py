@@ -1,4 +1,5 @@
-"""GET /v1/models and GET /v1/models/{id}: which models are here."""
+"""GET /v1/models and GET /v1/models/{id}: which models are here. An extension: POST to
+/v1/models/{id}/load and /unload has one in memory, or frees it."""
 
 from typing import Any
 
@@ -21,6 +22,7 @@ def as_json(entry: ModelEntry) -> dict[str, Any]:
             "engine": entry.engine,
             "languages": None if languages is None else sorted(languages),
             "state": entry.state,
+            "memory_bytes": entry.memory,
         },
     }
 
@@ -35,3 +37,15 @@ async def show(request: web.Request) -> web.Response:
     """GET /v1/models/{id}; an alias shows the model it stands for."""
     entry = request.app[SERVICES].models.entry(request.match_info["id"])
     return json_response(as_json(entry))
+
+
+async def load(request: web.Request) -> web.Response:
+    """POST /v1/models/{id}/load: answers when the model is in memory."""
+    await request.app[SERVICES].models.load(request.match_info["id"])
+    return await show(request)
+
+
+async def unload(request: web.Request) -> web.Response:
+    """POST /v1/models/{id}/unload: requests that it works on fail, the next one loads it again."""
+    await request.app[SERVICES].models.unload(request.match_info["id"])
+    return await show(request)

@@ -34,6 +34,8 @@ class ModelEntry:
     """`installed` (on disk, not in memory), `loading` or `loaded`."""
     capabilities: Capabilities
     created: int
+    memory: int | None = None
+    """Bytes that it holds in processes of its own, where it has any."""
     owned_by: str = "antiphon"
 
 
@@ -119,6 +121,14 @@ class Models(Protocol):
 
     def entry(self, name: str) -> ModelEntry:
         """The entry a name or alias resolves to. Raises `ModelNotFound`."""
+        ...
+
+    async def load(self, name: str) -> None:
+        """Have a model in memory. Raises `EngineError`."""
+        ...
+
+    async def unload(self, name: str) -> None:
+        """Free a model; what it works on fails. Raises `ModelNotFound`."""
         ...
 
     @property

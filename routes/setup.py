@@ -42,6 +42,8 @@ def setup(app: web.Application, services: Services) -> None:
             web.get("/metrics", metrics.show),
             web.get("/v1/models", models.index),
             web.get("/v1/models/{id:.+}", models.show),
+            web.post("/v1/models/{id:.+}/load", models.load),
+            web.post("/v1/models/{id:.+}/unload", models.unload),
             web.post("/v1/chat/completions", chat.complete),
             web.post("/v1/completions", completions.complete),
             web.post("/v1/embeddings", embeddings.embed),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -50,6 +51,15 @@ class TwoModels:
             if entry.name == name:
                 return entry
         raise ModelNotFound(name, [entry.name for entry in self.all])
+
+    async def load(self, name: str) -> None:
+        self._set(name, "loaded")
+
+    async def unload(self, name: str) -> None:
+        self._set(name, "installed")
+
+    def _set(self, name: str, state: str) -> None:
+        self.all[self.all.index(self.entry(name))] = replace(self.entry(name), state=state)
 
     @property
     def default_transcription(self) -> ModelEntry:

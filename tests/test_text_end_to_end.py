@@ -353,6 +353,21 @@ def test_every_model_is_listed_with_its_kind(server: Server) -> None:
     assert kinds["pocketsphinx"] == "transcription"
 
 
+def test_a_model_is_freed_and_loaded_again_when_it_is_asked(server: Server, client: OpenAI) -> None:
+    def state() -> dict[str, Any]:
+        shown: dict[str, Any] = json.loads(server.get("/v1/models/thinker"))["antiphon"]
+        return shown
+
+    url = f"{server.url}/v1/models/thinker"
+    assert httpx2.post(f"{url}/load", trust_env=False, timeout=60).status_code == 200
+    assert state()["state"] == "loaded"
+    assert state()["memory_bytes"] > 10_000_000
+    assert httpx2.post(f"{url}/unload", trust_env=False, timeout=60).status_code == 200
+    assert (state()["state"], state()["memory_bytes"]) == ("installed", None)
+    made = client.chat.completions.create(model="thinker", messages=user())
+    assert made.choices[0].message.content == "Forty-two it is."
+
+
 def test_speech_is_heard_while_a_long_answer_is_written(server: Server, client: OpenAI) -> None:
     """The event loop stays free: health answers at once beside a busy model."""
     done = threading.Event()

@@ -185,3 +185,21 @@ async def test_what_a_model_can_do_is_known_and_checked_without_loading_it(
         store.check("pocketsphinx", RecognitionOptions(language="de"))
     assert loads.begun == 0
     assert scheduler.lanes == ()
+
+
+async def test_a_model_that_was_unloaded_is_loaded_again_by_the_next_who_asks(
+    store: ModelStore, scheduler: Scheduler, loads: Loads, catalogue: Catalogue
+) -> None:
+    model = await store.recogniser("quiet")
+    assert isinstance(model, StreamedRecogniser)
+    running = model.open(RecognitionOptions(), owner="a")
+    await store.unload("hush")
+    with pytest.raises(EngineError, match="unloaded"):
+        async for _ in running:
+            pass
+    record = catalogue.resolve("quiet")
+    assert (store.state(record), scheduler.lanes) == ("installed", ())
+    await store.unload("quiet")
+    await store.load("quiet")
+    assert (store.state(record), loads.begun) == ("loaded", 2)
+    assert await store.recogniser("quiet") is not model

@@ -28,7 +28,18 @@ async def test_a_model_says_what_it_is() -> None:
         "engine": "whisper",
         "languages": ["de", "en", "fr"],
         "state": "installed",
+        "memory_bytes": None,
     }
+
+
+async def test_a_model_is_loaded_and_freed_on_request() -> None:
+    async with serving() as client:
+        loaded = await (await client.post("/v1/models/org/whisper:tiny/load")).json()
+        freed = await (await client.post("/v1/models/org%2Fwhisper%3Atiny/unload")).json()
+        unknown = await client.post("/v1/models/gpt-9/load")
+    assert (loaded["id"], loaded["antiphon"]["state"]) == ("org/whisper:tiny", "loaded")
+    assert freed["antiphon"]["state"] == "installed"
+    assert unknown.status == 404
 
 
 async def test_an_alias_shows_the_model_it_stands_for() -> None:
