@@ -22,7 +22,7 @@ from engines.text_stream import TextStream
 
 _VISIBLE = frozenset(
     {
-        *("<think>", "</think>", "<tool_call>", "</tool_call>"),
+        *("<think>", "</think>", "[THINK]", "[/THINK]", "<tool_call>", "</tool_call>"),
         *("<|python_tag|>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"),
     }
 )

@@ -11,8 +11,6 @@ from engines.generation import Chat, ContextLengthExceeded, Generate, Plain
 from engines.grammars import Grammar, json_grammar
 from engines.llama_text import Tokeniser
 
-_THINKING = "<think>"
-
 MOST_CHARACTERS_PER_TOKEN = 256
 """The longest tokens of common vocabularies are half as long."""
 
@@ -80,7 +78,6 @@ class Prompts:
         return Prompt(tokens, grammar, None)
 
     def _chat(self, request: Generate, chat: Chat) -> Prompt:
-        grammar = self._family.grammar(chat, request.format)
         while True:
             pieces = self._template.render(chat)
             if not request.truncate:
@@ -92,7 +89,8 @@ class Prompts:
             if shorter is None:
                 raise self._too_long(len(tokens), "messages")
             chat = shorter
-        thinking = pieces[-1].rstrip().endswith(_THINKING) if pieces else False
+        thinking = bool(pieces) and pieces[-1].rstrip().endswith(self._family.think[0])
+        grammar = self._family.grammar(chat, request.format, thinking=thinking)
         return Prompt(tokens, grammar, self._family.parser(chat, thinking=thinking))
 
     def _shorter(self, chat: Chat, tokens: int, pieces: Sequence[str]) -> Chat | None:
