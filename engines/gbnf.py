@@ -24,6 +24,11 @@ _EXPANDED: Final = 20
 
 LONGEST_WORD: Final = 128
 
+Ranges = list[tuple[int, int]]
+
+LAST: Final = 0x10FFFF
+"""The last code point."""
+
 ANY: Final = r"[^\x00]"
 
 
@@ -36,6 +41,19 @@ def literal(text: str) -> str:
     return '"' + "".join(_literal_character(character) for character in text) + '"'
 
 
+def inverse(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """All code points that are in none of `ranges`, ends included."""
+    gaps: Ranges = []
+    at = 0
+    for low, high in sorted(ranges):
+        if low > at:
+            gaps.append((at, low - 1))
+        at = max(at, high + 1)
+    if at <= LAST:
+        gaps.append((at, LAST))
+    return gaps
+
+
 def characters(ranges: Iterable[tuple[int, int]], *, excluded: bool = False) -> str:
     """The rule for one character in (or in none) of the code point `ranges`, ends included."""
     parts = (
@@ -46,10 +64,15 @@ def characters(ranges: Iterable[tuple[int, int]], *, excluded: bool = False) -> 
 
 
 def none_of(text: str) -> str:
-    """The rule for one character that does not occur in `text`."""
+    """The rule for one character that does not occur in `text`.
+
+    An excluded class of llama.cpp bars the first byte of what it excludes, and with it many other
+    characters; so it is only used for those of one byte.
+    """
     if not text:
         return ANY
-    return characters(((ord(c), ord(c)) for c in sorted(set(text))), excluded=True)
+    barred = [(ord(character), ord(character)) for character in sorted(set(text))]
+    return characters(barred, excluded=True) if text.isascii() else characters(inverse(barred))
 
 
 def one_of(rules: Iterable[str]) -> str:
@@ -126,11 +149,10 @@ class Rules:
         states = [self.reserve("until") for _ in tag]
         targets = [*states, then]
         for state, name in enumerate(states):
-            known = sorted(set(tag))
-            moves = [f"{none_of(tag)} {states[0]}"]
-            for character in known:
-                target = targets[_next_state(tag, state, character)]
-                moves.append(f"{literal(character)} {target}")
+            nexts = {character: _next_state(tag, state, character) for character in tag}
+            known = "".join(character for character, target in nexts.items() if target)
+            moves = [f"{none_of(known)} {states[0]}"]
+            moves += [f"{literal(character)} {targets[nexts[character]]}" for character in known]
             if may_end:
                 moves.append('""')
             self.define(name, one_of(moves))

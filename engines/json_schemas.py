@@ -22,7 +22,7 @@ from engines.schema_keywords import (
 
 DEEPEST: Final = 64
 MOST_CHARACTERS: Final = 1 << 16
-MOST_ALTERNATIVES: Final = 512
+MOST_ALTERNATIVES: Final = 256
 
 
 class Schemas:

@@ -4,18 +4,18 @@ Understood: literals, `.`, classes, `\\d \\w \\s` and their opposites, groups, a
 repetitions, and `^` and `$` at the ends. What is escaped in JSON is escaped in the rules.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from engines.gbnf import Rules, characters, literal, one_of
-
-Ranges = list[tuple[int, int]]
+from engines.gbnf import Ranges, Rules, characters, inverse, literal, one_of
 
 LONGEST: Final = 2_000
 DEEPEST: Final = 32
 
-_LAST: Final = 0x10FFFF
+MOST_COUNTED: Final = 2_000
+"""Most times that a part is counted in repetitions of repetitions: a reader counts all ways."""
+
 _DIGIT: Final[Ranges] = [(0x30, 0x39)]
 _WORD: Final[Ranges] = [(0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A)]
 _SPACE: Final[Ranges] = [
@@ -38,10 +38,12 @@ class PatternError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A rule's body; `empty`: it may match nothing."""
+    """A rule's body. `empty`: it may match nothing. `times`: how often its parts are counted, with
+    the repetitions inside of repetitions."""
 
     body: str
     empty: bool
+    times: int = 1
 
 
 def pattern_rule(rules: Rules, pattern: str, any_character: str) -> str:
@@ -77,14 +79,16 @@ class _Parser:
         parts = [self._sequence()]
         while self._take("|"):
             parts.append(self._sequence())
-        return _Part(one_of(part.body for part in parts), any(part.empty for part in parts))
+        times = max(part.times for part in parts)
+        return _Part(one_of(part.body for part in parts), any(part.empty for part in parts), times)
 
     def _sequence(self) -> _Part:
         parts = []
         while self._at < len(self._pattern) and self._peek() not in "|)$":
             parts.append(self._repeated())
         body = " ".join(part.body for part in parts) or '""'
-        return _Part(body, all(part.empty for part in parts))
+        times = max((part.times for part in parts), default=1)
+        return _Part(body, all(part.empty for part in parts), times)
 
     def _repeated(self) -> _Part:
         part = self._atom()
@@ -96,8 +100,11 @@ class _Parser:
             if most == 1:
                 return part
             raise PatternError("a repeated part that may be empty")
+        counted = part.times * max(1, most or least)
+        if part.times > 1 and counted > MOST_COUNTED:
+            raise PatternError("repetitions of repetitions that are too long")
         item = self._rules.add("part", part.body)
-        return _Part(self._rules.repeat(item, least, most), least == 0)
+        return _Part(self._rules.repeat(item, least, most), least == 0, counted)
 
     def _times(self) -> tuple[int, int | None] | None:
         """The repetition at this place, if there is one."""
@@ -134,7 +141,7 @@ class _Parser:
             case "[":
                 return self._one_of(self._class())
             case ".":
-                return self._one_of(_inverse(_LINE_ENDS))
+                return self._one_of(inverse(_LINE_ENDS))
             case "\\":
                 return self._one_of(self._escape())
             case "*" | "+" | "?" | "{" | "^" | "$":
@@ -152,7 +159,7 @@ class _Parser:
         if not self._take(")"):
             raise PatternError("a group that does not end, or an anchor inside of one")
         self._depth -= 1
-        return _Part(f"({part.body})", part.empty)
+        return _Part(f"({part.body})", part.empty, part.times)
 
     def _class(self) -> Ranges:
         excluded = self._take("^")
@@ -169,7 +176,7 @@ class _Parser:
                 raise PatternError(f"a range of characters at {self._at}")
             ranges.append((low[0][0], high[0][0]))
         self._at += 1
-        return _inverse(ranges) if excluded else ranges
+        return inverse(ranges) if excluded else ranges
 
     def _class_part(self) -> Ranges:
         character = self._next()
@@ -181,7 +188,7 @@ class _Parser:
         character = self._next()
         known = {"d": _DIGIT, "w": _WORD, "s": _SPACE}.get(character.lower())
         if known is not None:
-            return list(known) if character.islower() else _inverse(known)
+            return list(known) if character.islower() else inverse(known)
         if character in "xu":
             return self._code(2 if character == "x" else 4)
         character = _CONTROLS.get(character, character if character in _PUNCTUATION else "")
@@ -226,18 +233,5 @@ class _Parser:
         return taken
 
 
-def _inverse(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """All code points that are in none of `ranges`."""
-    gaps: Ranges = []
-    at = 0
-    for low, high in sorted(ranges):
-        if low > at:
-            gaps.append((at, low - 1))
-        at = max(at, high + 1)
-    if at <= _LAST:
-        gaps.append((at, _LAST))
-    return gaps
-
-
 def _without(ranges: Sequence[tuple[int, int]], removed: Sequence[tuple[int, int]]) -> Ranges:
-    return _inverse([*_inverse(ranges), *removed])
+    return inverse([*inverse(ranges), *removed])

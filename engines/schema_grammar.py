@@ -6,6 +6,7 @@ them, tuples are complete, numbers with bounds have no exponent. White space is 
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
 
@@ -13,9 +14,13 @@ from engines.gbnf import Other, Rules, json_text, literal, one_of, other_than, w
 from engines.json_schemas import DEEPEST, Schemas
 from engines.number_ranges import INTEGER, NUMBER, RangeError, integer_range, number_range
 from engines.patterns import PatternError, pattern_rule
-from engines.schema_keywords import Place, Plain, SchemaError, unsupported
+from engines.schema_keywords import Place, Plain, SchemaError, implied, unsupported
+from engines.schema_likeness import Likeness
 
 WHITE: Final = r'(" " | "\n" [ \t]{0,20})?'
+
+MOST_ALIKE: Final = 256
+"""Most ways to read a text that may be under way at once."""
 
 _HEX: Final = "[0-9a-fA-F]"
 _PLAIN_CHARACTER: Final = r'[^"\\\x00-\x1F]'
@@ -49,14 +54,35 @@ _FORMATS: Final[Mapping[str, tuple[str, int, int]]] = {
 """The formats that are enforced, with the lengths that they have."""
 
 
+@dataclass(slots=True)
+class _Pending:
+    """A rule whose parts are being made. `width`: of its alternatives; `weight`: the most of any of
+    its parts; `into`: the outermost pending schema that it is a part of and contains."""
+
+    width: int
+    weight: int = 1
+    name: str | None = None
+    into: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A rule that was made. `weight`: how many ways to read it may be under way at once."""
+
+    name: str
+    weight: int
+    into: str | None
+
+
 class SchemaRules:
     """Adds the rules of one schema to `rules`. Raises `SchemaError` and `TooLarge`."""
 
     def __init__(self, rules: Rules, schema: Mapping[str, Any]) -> None:
         self._rules = rules
         self._schemas = Schemas(schema)
-        self._names: dict[str, str] = {}
-        self._pending: dict[str, str | None] = {}
+        self._likeness = Likeness(self._schemas)
+        self._known: dict[str, _Known] = {}
+        self._pending: dict[str, _Pending] = {}
         self._white = rules.add("white", WHITE)
 
     def root(self) -> str:
@@ -66,37 +92,61 @@ class SchemaRules:
     def _rule(self, place: Place) -> str:
         place = self._schemas.target(place)
         path = place.path
-        if path in self._names:
-            return self._names[path]
         if path in self._pending:
-            name = self._pending[path] or self._rules.reserve(_last(path))
-            self._pending[path] = name
-            return name
-        if len(self._pending) >= DEEPEST:
-            raise SchemaError(f"the schema at {path} is nested deeper than {DEEPEST} levels")
-        self._pending[path] = None
-        bodies = [
-            body
-            for plain in self._schemas.alternatives(place)
-            for body in self._bodies(plain, path)
-        ]
+            return self._repeat(path)
+        if path not in self._known:
+            if len(self._pending) >= DEEPEST:
+                raise SchemaError(f"the schema at {path} is nested deeper than {DEEPEST} levels")
+            self._known[path] = self._new(place)
+        known = self._known[path]
+        if known.into in self._pending:
+            self._loop(known.into)
+        if self._pending:
+            parent = next(reversed(self._pending.values()))
+            parent.weight = max(parent.weight, known.weight)
+        return known.name
+
+    def _new(self, place: Place) -> "_Known":
+        path = place.path
+        plains = self._schemas.alternatives(place)
+        pending = self._pending[path] = _Pending(self._likeness.width(plains))
+        bodies = [body for plain in plains for body in self._bodies(plain, path)]
+        del self._pending[path]
         if not bodies:
             raise SchemaError(f"no value fits the schema at {path}")
+        weight = pending.width * pending.weight
+        if weight > MOST_ALIKE:
+            raise SchemaError(f"too many alternatives begin alike at {path}")
         body = one_of(dict.fromkeys(bodies))
-        reserved = self._pending.pop(path)
-        if reserved is None:
-            self._names[path] = self._rules.add(_last(path), body)
-        else:
-            self._rules.define(reserved, body)
-            self._names[path] = reserved
-        return self._names[path]
+        if pending.name is None:
+            return _Known(self._rules.add(_last(path), body), weight, pending.into)
+        self._rules.define(pending.name, body)
+        return _Known(pending.name, weight, pending.into)
+
+    def _repeat(self, path: str) -> str:
+        """The name of a rule that contains itself."""
+        self._loop(path)
+        pending = self._pending[path]
+        pending.name = pending.name or self._rules.reserve(_last(path))
+        return pending.name
+
+    def _loop(self, path: str | None) -> None:
+        """All that is pending since `path` contains itself."""
+        order = [*self._pending]
+        start = order.index(path) if path is not None else 0
+        for inside in order[start:]:
+            pending = self._pending[inside]
+            if pending.width > 1:
+                raise SchemaError(f"alternatives at {inside} begin alike and contain themselves")
+            if pending.into is None or order.index(pending.into) > start:
+                pending.into = path
 
     def _bodies(self, plain: Plain, path: str) -> list[str]:
         """What a value that fits `plain` looks like, in one or more ways."""
         if plain.enum is not None:
             values = [value for value in plain.enum if _fits(value, plain, path)]
             return [literal(json_text(value)) for value in values]
-        types = plain.types or _implied(plain)
+        types = plain.types or implied(plain)
         if not types:
             return [any_value(self._rules)]
         if "number" in types:
@@ -274,19 +324,6 @@ def _last(path: str) -> str:
     return path.rsplit(".", 1)[-1]
 
 
-def _implied(plain: Plain) -> tuple[str, ...]:
-    """The types that the keywords are about, where none is said."""
-    said = {
-        "object": plain.properties or plain.required or plain.additional is not None,
-        "array": plain.prefix or plain.rest is not None or plain.items != (0, None),
-        "string": plain.pattern is not None
-        or plain.format in _FORMATS
-        or plain.length != (0, None),
-        "number": plain.bounds.low is not None or plain.bounds.high is not None,
-    }
-    return tuple(kind for kind, about in said.items() if about)
-
-
 def _fits(value: object, plain: Plain, path: str) -> bool:
     """Whether a listed value fits what is said beside the list."""
     if plain.types is not None and not any(_is(value, kind) for kind in plain.types):
@@ -301,7 +338,7 @@ def _fits(value: object, plain: Plain, path: str) -> bool:
                 raise unsupported("pattern", path, "it is combined with a list of values")
             least, most = plain.length
             return least <= len(value) and (most is None or len(value) <= most)
-        case _ if any(kind in ("object", "array") for kind in _implied(plain)):
+        case _ if any(kind in ("object", "array") for kind in implied(plain)):
             raise unsupported("enum", path, "its objects and arrays would have to be checked")
         case _:
             return True

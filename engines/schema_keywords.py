@@ -33,6 +33,9 @@ UNDERSTOOD: Final = (
 )
 """Keywords that say what a value must be; beside them there are `$ref` and the combinations."""
 
+FORMATS: Final = ("date", "time", "date-time", "uuid")
+"""The values of `format` that are more than a remark."""
+
 HARMLESS: Final[Mapping[str, tuple[object, ...]]] = {
     "not": (),
     "if": (),
@@ -223,3 +226,14 @@ def _bound(schema: Mapping[str, Any], keyword: str, path: str) -> Fraction | Non
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise wrong(keyword, path)
     return Fraction(str(value))
+
+
+def implied(plain: Plain) -> tuple[str, ...]:
+    """The types that the keywords are about, where none is said."""
+    said = {
+        "object": plain.properties or plain.required or plain.additional is not None,
+        "array": plain.prefix or plain.rest is not None or plain.items != (0, None),
+        "string": plain.pattern is not None or plain.format in FORMATS or plain.length != (0, None),
+        "number": plain.bounds.low is not None or plain.bounds.high is not None,
+    }
+    return tuple(kind for kind, about in said.items() if about)

@@ -1,5 +1,6 @@
 """Grammars of JSON schemas, as llama.cpp itself takes them."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -242,6 +243,7 @@ REFUSED: list[tuple[Schema, str]] = [
     ({"pattern": "a**"}, "keyword 'pattern'"),
     ({"pattern": "(a*)*"}, "may be empty"),
     ({"pattern": r"\bword\1"}, "keyword 'pattern'"),
+    ({"pattern": "^((a{1,99}){1,99}){1,99}$"}, "repetitions of repetitions"),
     ({"pattern": "a", "minLength": 3}, "combined with a length"),
     ({"type": "strnig"}, "keyword 'type' at $ has a value"),
     ({"type": "string", "minLength": -1}, "keyword 'minLength'"),
@@ -286,5 +288,68 @@ def test_a_schema_that_is_nested_without_end_is_refused() -> None:
 
 def test_alternatives_that_multiply_are_refused() -> None:
     choice: Schema = {"anyOf": [{"minLength": n} for n in range(9)]}
-    with pytest.raises(InvalidInput, match="more than 512 alternatives"):
+    with pytest.raises(InvalidInput, match="more than 256 alternatives"):
         json_grammar({"allOf": [choice] * 4})
+
+
+LEAF: Schema = {"properties": {"name": {"type": "string"}, "size": {"type": "integer"}}}
+BRANCH: Schema = {
+    "properties": {
+        "name": {"type": "string"},
+        "twigs": {
+            "type": "array",
+            "items": {"anyOf": [{"$ref": "#/$defs/B"}, {"$ref": "#/$defs/L"}]},
+        },
+    },
+    "required": ["name", "twigs"],
+}
+KINDS: Schema = {
+    "anyOf": [
+        {"properties": {"kind": {"const": kind}, "part": {"$ref": "#"}}, "required": ["kind"]}
+        for kind in ("a", "b")
+    ]
+}
+
+
+def test_alternatives_that_can_be_told_apart_may_contain_themselves(checker: Checker) -> None:
+    tree = {"$ref": "#/$defs/B", "$defs": {"B": BRANCH, "L": LEAF}}
+    value = {"name": "a", "twigs": [{"name": "b", "size": 1}, {"name": "c", "twigs": []}]}
+    assert checker.accepts(json_grammar(tree).text, json.dumps(value))
+    nested: Schema = {"kind": "a"}
+    for _ in range(50):
+        nested = {"kind": "b", "part": nested}
+    assert checker.accepts(json_grammar(KINDS).text, json.dumps(nested))
+
+
+def test_alternatives_that_multiply_with_each_level_are_refused() -> None:
+    part: Schema = {"$ref": "#"}
+    for alike in (
+        [{"items": part, "maxItems": 9}, {"items": part, "minItems": 1}],
+        [{"properties": {"a": part}}, {"properties": {"b": {}, "a": part}}],
+        [{"additionalProperties": part}, {"properties": {"a": part}}],
+        [{"type": "object"}, {"properties": {"a": part}}],
+    ):
+        with pytest.raises(InvalidInput, match="begin alike and contain themselves"):
+            json_grammar({"anyOf": [*alike, {"type": "null"}]})
+
+
+def test_alike_alternatives_are_refused_where_they_are_nested_often() -> None:
+    def nested(levels: int) -> Schema:
+        inner: Schema = {"type": "array"}
+        for _ in range(levels):
+            inner = {"anyOf": [{"items": inner}, {"items": inner, "minItems": 2}]}
+        return inner
+
+    assert json_grammar(nested(5)).text
+    with pytest.raises(InvalidInput, match="too many alternatives begin alike"):
+        json_grammar(nested(9))
+
+
+def test_a_loop_is_found_through_what_is_known_already() -> None:
+    definitions: Schema = {
+        "A": {"properties": {"b": {"$ref": "#/$defs/B"}, "c": {"$ref": "#/$defs/C"}}},
+        "B": {"properties": {"a": {"$ref": "#/$defs/A"}}},
+        "C": {"anyOf": [{"items": {"$ref": "#/$defs/B"}, "minItems": n} for n in (1, 2)]},
+    }
+    with pytest.raises(InvalidInput, match="C begin alike and contain themselves"):
+        json_grammar({"$ref": "#/$defs/A", "$defs": definitions})
