@@ -1,5 +1,6 @@
 """Language, embedding and ranking models in GGUF files: their options, and how they run."""
 
+import importlib.util
 from functools import partial
 
 from pydantic import Field
@@ -62,6 +63,12 @@ def recogniser(record: ModelRecord, able: Capabilities, lane: Lane) -> Recognise
 def recipe(record: ModelRecord, cores: int) -> Recipe:
     """How to run it: in a process, as llama.cpp ends its own on a failed assertion. Reads the head
     of its file; raises `EngineError`."""
+    if importlib.util.find_spec("llama_cpp") is None:
+        raise Unsupported(
+            f"The model '{record.name}' needs llama.cpp, which is not installed; "
+            "run: uv sync --extra llama",
+            "model",
+        )
     options = read_options(record, LlamaOptions)
     kind = options.kind or kind_of(read_metadata(_path(record)))
     threads = min(options.threads or cores, max(1, cores))

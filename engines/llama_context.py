@@ -30,7 +30,7 @@ class LlamaModel:
     """Weights in memory. Blocks while it loads; raises `EngineError`."""
 
     def __init__(self, name: str, path: str, gpu_layers: int | None) -> None:
-        llama = library(name)
+        llama = library()
         parameters = llama.llama_model_default_params()
         offload = llama.llama_supports_gpu_offload()
         layers = _ALL if gpu_layers is None else gpu_layers
@@ -100,7 +100,7 @@ class Context:
     def _start(
         self, model: LlamaModel, size: ContextSize, *, embeddings: bool, pooling: Pooling | None
     ) -> None:
-        llama = self._llama = library(model.name)
+        llama = self._llama = library()
         parameters = llama.llama_context_default_params()
         parameters.n_ctx = size.cells
         parameters.n_seq_max = size.sequences
@@ -222,17 +222,12 @@ class _Rows:
         return self._batch
 
 
-def library(name: str) -> Any:
-    """llama-cpp-python, quiet. Raises `EngineError` where it is not installed."""
+def library() -> Any:
+    """llama-cpp-python, quiet."""
     # A debugger that is installed would be started for each abort.
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-    try:
-        import llama_cpp
-    except ImportError as error:
-        raise EngineError(
-            f"Model '{name}' needs llama-cpp-python, which is not installed. "
-            "Run: uv sync --extra llama"
-        ) from error
+    import llama_cpp
+
     _silence(llama_cpp)
     return llama_cpp
 

@@ -219,6 +219,9 @@ def _findings(configuration: Configuration, data_dir: Path) -> Iterator[tuple[bo
     ):
         yield util.find_spec(module) is not None, f"{module}: {purpose}"
     catalogue = _catalogue(configuration, data_dir)
+    if any(_writes(catalogue, record) for record in catalogue.records()):
+        here = util.find_spec("llama_cpp") is not None
+        yield here, "llama_cpp: language models" + ("" if here else "; run: uv sync --extra llama")
     for what, default in (
         ("transcription", catalogue.default_transcription),
         ("language", catalogue.default_language),
