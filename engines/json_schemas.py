@@ -24,6 +24,9 @@ DEEPEST: Final = 64
 MOST_CHARACTERS: Final = 1 << 16
 MOST_ALTERNATIVES: Final = 256
 
+MOST_EXPANDED: Final = 20_000
+"""Most schemas that are looked at, those that are referred to each time."""
+
 
 class Schemas:
     """One schema and what it refers to. Raises `SchemaError` where it is too large."""
@@ -31,6 +34,8 @@ class Schemas:
     def __init__(self, root: Mapping[str, Any]) -> None:
         _measure(root)
         self._root = root
+        self._alternatives: dict[str, list[Plain]] = {}
+        self._expanded = 0
         self.root: Final = Place(root, "$")
 
     def target(self, place: Place) -> Place:
@@ -45,7 +50,10 @@ class Schemas:
 
     def alternatives(self, place: Place) -> list[Plain]:
         """The descriptions of which a value must fit one; none: no value fits."""
-        return self._expand(self.target(place), ())
+        place = self.target(place)
+        if place.path not in self._alternatives:
+            self._alternatives[place.path] = self._expand(place, ())
+        return self._alternatives[place.path]
 
     def _expand(self, place: Place, within: tuple[str, ...]) -> list[Plain]:
         schema, path = place
@@ -55,6 +63,9 @@ class Schemas:
             raise SchemaError(f"the schema at {path} contains itself without an end")
         if len(within) >= DEEPEST:
             raise SchemaError(f"the schema at {path} is nested deeper than {DEEPEST} levels")
+        self._expanded += 1
+        if self._expanded > MOST_EXPANDED:
+            raise SchemaError("its parts refer to each other too often")
         within = (*within, path)
         plains = [plain(schema, path)]
         if "$ref" in schema:

@@ -13,8 +13,15 @@ from engines.gbnf import Ranges, Rules, characters, inverse, literal, one_of
 LONGEST: Final = 2_000
 DEEPEST: Final = 32
 
+MOST_OPTIONAL: Final = 64
+"""Most parts that may be left out."""
+
+MOST_BESIDE: Final = 1_000
+"""Most times that parts are counted beside the part that is counted most."""
+
 MOST_COUNTED: Final = 2_000
-"""Most times that a part is counted in repetitions of repetitions: a reader counts all ways."""
+"""Most times that a part is counted in groups (see `_Part.times`): a reader follows all ways to
+count."""
 
 _DIGIT: Final[Ranges] = [(0x30, 0x39)]
 _WORD: Final[Ranges] = [(0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A)]
@@ -38,8 +45,8 @@ class PatternError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A rule's body. `empty`: it may match nothing. `times`: how often its parts are counted, with
-    the repetitions inside of repetitions."""
+    """A rule's body. `empty`: it may match nothing. `times`: 1 for a character, at least 2 for a
+    group, and how often its parts are counted, with the repetitions inside of repetitions."""
 
     body: str
     empty: bool
@@ -61,6 +68,8 @@ class _Parser:
         self._any = any_character
         self._at = 0
         self._depth = 0
+        self._optional = 0
+        self._counts: list[int] = []
 
     def whole(self) -> str:
         bodies = []
@@ -100,9 +109,15 @@ class _Parser:
             if most == 1:
                 return part
             raise PatternError("a repeated part that may be empty")
+        self._optional += least == 0
+        if self._optional > MOST_OPTIONAL:
+            raise PatternError("too many parts that may be left out")
+        self._counts.append(most or least)
+        if sum(self._counts) - max(self._counts) > MOST_BESIDE:
+            raise PatternError("several repetitions that are too long")
         counted = part.times * max(1, most or least)
         if part.times > 1 and counted > MOST_COUNTED:
-            raise PatternError("repetitions of repetitions that are too long")
+            raise PatternError("repetitions of groups that are too long")
         item = self._rules.add("part", part.body)
         return _Part(self._rules.repeat(item, least, most), least == 0, counted)
 
@@ -159,7 +174,7 @@ class _Parser:
         if not self._take(")"):
             raise PatternError("a group that does not end, or an anchor inside of one")
         self._depth -= 1
-        return _Part(f"({part.body})", part.empty, part.times)
+        return _Part(f"({part.body})", part.empty, max(part.times, 2))
 
     def _class(self) -> Ranges:
         excluded = self._take("^")

@@ -18,6 +18,7 @@ class Likeness:
     def __init__(self, schemas: Schemas) -> None:
         self._schemas = schemas
         self._containers: dict[str, bool] = {}
+        self._listed: dict[str, frozenset[str] | None] = {}
 
     def width(self, plains: Sequence[Plain]) -> int:
         """How many of `plains` may be under way together when an array or an object inside of them
@@ -53,14 +54,15 @@ class Likeness:
         left, right = (self._values(plain.properties[first]) for plain in (one, other))
         return left is not None and right is not None and left.isdisjoint(right)
 
-    def _values(self, place: Place) -> set[str] | None:
+    def _values(self, place: Place) -> frozenset[str] | None:
         """All values that fit `place`, where they are listed."""
-        values: set[str] = set()
-        for plain in self._schemas.alternatives(place):
-            if plain.enum is None:
-                return None
-            values.update(map(json_text, plain.enum))
-        return values
+        path = self._schemas.target(place).path
+        if path not in self._listed:
+            plains = self._schemas.alternatives(place)
+            values = [None if plain.enum is None else [*plain.enum] for plain in plains]
+            listed = [json_text(value) for some in values if some for value in some]
+            self._listed[path] = None if None in values else frozenset(listed)
+        return self._listed[path]
 
     def _holds(self, place: Place | bool) -> bool:
         """Whether an array or an object fits `place`."""

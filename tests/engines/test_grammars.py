@@ -243,7 +243,10 @@ REFUSED: list[tuple[Schema, str]] = [
     ({"pattern": "a**"}, "keyword 'pattern'"),
     ({"pattern": "(a*)*"}, "may be empty"),
     ({"pattern": r"\bword\1"}, "keyword 'pattern'"),
-    ({"pattern": "^((a{1,99}){1,99}){1,99}$"}, "repetitions of repetitions"),
+    ({"pattern": "^((a{1,99}){1,99}){1,99}$"}, "repetitions of groups"),
+    ({"pattern": "(a|aa){0,2000}"}, "repetitions of groups"),
+    ({"pattern": "a{1,600}" * 3}, "several repetitions"),
+    ({"pattern": "a?" * 65}, "may be left out"),
     ({"pattern": "a", "minLength": 3}, "combined with a length"),
     ({"type": "strnig"}, "keyword 'type' at $ has a value"),
     ({"type": "string", "minLength": -1}, "keyword 'minLength'"),
@@ -287,6 +290,11 @@ def test_a_schema_that_is_nested_without_end_is_refused() -> None:
 
 
 def test_alternatives_that_multiply_are_refused() -> None:
+    doubled: dict[str, Schema] = {"0": {"type": "null"}}
+    for n in range(30):
+        doubled[f"{n + 1}"] = {"allOf": [{"$ref": f"#/$defs/{n}"}] * 2}
+    with pytest.raises(InvalidInput, match="refer to each other too often"):
+        json_grammar({"$defs": doubled, "$ref": "#/$defs/30"})
     choice: Schema = {"anyOf": [{"minLength": n} for n in range(9)]}
     with pytest.raises(InvalidInput, match="more than 256 alternatives"):
         json_grammar({"allOf": [choice] * 4})
