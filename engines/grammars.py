@@ -12,14 +12,9 @@ from engines.schema_keywords import SchemaError
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """A GBNF grammar; its root rule is `root`.
-
-    `triggers`: patterns of text after which it is enforced, as llama.cpp's lazy grammars take them;
-    none: from the first token.
-    """
+    """A GBNF grammar, enforced from the first token; its root rule is `root`."""
 
     text: str
-    triggers: tuple[str, ...] = ()
 
 
 def json_grammar(schema: Mapping[str, Any] | None) -> Grammar:
