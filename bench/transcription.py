@@ -68,6 +68,8 @@ class Run:
     quick: bool
     counts: Sequence[int]
     figures: dict[str, float]
+    finals: int = FINALS
+    """About how many are waited for at each number of sessions."""
     refused: int = 0
     within_slo: int = 8
 
@@ -111,7 +113,7 @@ def sessions(run: Run) -> None:
 
 
 def _measure(run: Run, point: Point, suffix: str) -> Measured | None:
-    seconds = 12.0 if run.quick else window(point.sessions, run.dictated.period)
+    seconds = 12.0 if run.quick else window(point.sessions, run.dictated.period, run.finals)
     measured = dictate(point, run.model, run.dictated, seconds, timing=run.timing)
     print(table_row(session_row(measured), SESSION_HEADINGS), flush=True)
     if run.refuse(f"{point.sessions} sessions, {point.label}", measured.refusal):
@@ -126,9 +128,9 @@ def _show_headings() -> None:
     print(table_row(["-" * len(head) for head in SESSION_HEADINGS], SESSION_HEADINGS))
 
 
-def window(count: int, period: float) -> float:
-    """Seconds in which `count` sessions finish at least 200 utterances."""
-    return max(LEAST_WINDOW, math.ceil(FINALS * period / count))
+def window(count: int, period: float, finals: int = FINALS) -> float:
+    """Seconds in which `count` sessions finish about so many utterances."""
+    return max(LEAST_WINDOW, math.ceil(finals * period / count))
 
 
 def most_within_slo(measured: Sequence[Measured]) -> int:
@@ -315,6 +317,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--only", action="append", choices=list(PARTS), help="this part; repeatable"
     )
     parser.add_argument("--sessions", type=_counts, metavar="N,N", help="the numbers to measure")
+    parser.add_argument(
+        "--finals", type=int, default=FINALS, metavar="N", help="about so many for each number"
+    )
     parser.add_argument("--endure", type=int, metavar="N", help="sessions of the endurance part")
     return parser.parse_args(arguments)
 
@@ -336,6 +341,7 @@ def _run(given: argparse.Namespace, folder: Path) -> Run:
         given.quick,
         given.sessions or (QUICK_SESSIONS if given.quick else FULL_SESSIONS),
         {},
+        given.finals,
     )
     run.within_slo = given.endure or run.within_slo
     print(f"{machine()}\nspeech: {run.dictated.source}\n")
