@@ -26,7 +26,7 @@ class LlamaOptions(EngineOptions):
 
     `context`: most tokens of a prompt and its answer, or of a text to embed (None: what the model
     was trained with, up to 8,192; 2,048 for a text). `cache_tokens`: of all answers together, and
-    of what is kept for prompts that begin alike (None: two contexts). `sequences`: answers written
+    of what is kept for prompts that begin alike (None: one context). `sequences`: answers written
     at the same time. `batch`: most tokens computed at once. `threads`: cores (None: all).
     `gpu_layers`: layers on a GPU (None: all, where there is one). `pooling`: how a text's vector is
     made (None: as the file says).

@@ -60,7 +60,7 @@ class LlamaEngine:
         with closing_all(self._model):
             trained = self._model.trained_context
             self._longest = min(settings.context or DEFAULT_CONTEXT, trained)
-            cells = max(settings.cells or 2 * self._longest, self._longest)
+            cells = max(settings.cells or 0, self._longest)
             sequences = min(MOST_SEQUENCES, settings.sequences + IDLE_SEQUENCES)
             size = ContextSize(cells, sequences, settings.batch, settings.threads)
             self._context = Context(self._model, size)
