@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -239,14 +241,25 @@ def test_log_probabilities_come_with_their_tokens(client: OpenAI) -> None:
 # What goes wrong
 
 
-def test_a_client_that_goes_away_frees_the_model(server: Server) -> None:
-    with httpx2.Client(trust_env=False) as web:
-        body = {"model": "endless", "messages": user(), "stream": True}
-        url = f"{server.url}/v1/chat/completions"
-        with web.stream("POST", url, json=body, timeout=60) as response:
-            lines = response.iter_lines()
-            assert next(lines).startswith("data: ")
-            assert live(server, "endless") == 1
+def test_a_client_that_is_killed_frees_the_model(server: Server) -> None:
+    body = {"model": "endless", "messages": user(), "stream": True}
+    program = (
+        "import httpx2, time\n"
+        "with httpx2.Client(trust_env=False) as web:\n"
+        f"    with web.stream('POST', '{server.url}/v1/chat/completions', json={body}) as answer:\n"
+        "        lines = answer.iter_lines()\n"
+        "        print(next(lines), flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    client = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert client.stdout is not None
+    try:
+        assert client.stdout.readline().startswith(b"data: ")
+        assert live(server, "endless") == 1
+    finally:
+        client.kill()
+        client.wait()
+        client.stdout.close()
     wait_until(lambda: live(server, "endless") == 0, 5)
 
 
