@@ -1,6 +1,7 @@
 """One answer on its way: its tokens, and what of them its reader gets to see."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from engines.answers import AnswerParser
@@ -71,9 +72,9 @@ class Answer:
         return len(self.tokens) - self.prompt_length
 
     def take_events(self) -> tuple[GenerationEvent, ...]:
-        """What has become of it since this was last asked."""
+        """What has become of it since this was last asked; what goes on from each other is one."""
         events, self._events = self._events, []
-        return tuple(events)
+        return tuple(_joined(events))
 
     def take_new(self) -> tuple[int, ...]:
         """Its tokens since this was last asked."""
@@ -177,3 +178,21 @@ class Answer:
             return plain.text
         pieces = (self._tokeniser.piece(token, special=True) for token in plain.text)
         return b"".join(pieces).decode("utf-8", "replace")
+
+
+def _joined(events: Sequence[GenerationEvent]) -> list[GenerationEvent]:
+    """The same in as few events as it can be told in: each costs its reader a message."""
+    joined: list[GenerationEvent] = []
+    for event in events:
+        last = joined[-1] if joined else None
+        match last, event:
+            case TextDelta(), TextDelta():
+                text, logprobs = last.text + event.text, last.logprobs + event.logprobs
+                joined[-1] = TextDelta(text, logprobs)
+            case ReasoningDelta(), ReasoningDelta():
+                joined[-1] = ReasoningDelta(last.text + event.text)
+            case ToolCallDelta(), ToolCallDelta() if last.index == event.index:
+                joined[-1] = replace(last, arguments=last.arguments + event.arguments)
+            case _:
+                joined.append(event)
+    return joined

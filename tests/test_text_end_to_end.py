@@ -129,7 +129,7 @@ def test_the_sdk_streams_an_answer_and_its_usage(client: OpenAI) -> None:
         texts = [event.delta for event in stream if event.type == "content.delta"]
         final = stream.get_final_completion()
     assert "".join(texts) == final.choices[0].message.content == ANSWER
-    assert len(texts) > 3
+    assert len(texts) > 1
     assert final.usage is not None
 
 
@@ -265,20 +265,20 @@ def test_a_client_that_is_killed_frees_the_model(server: Server) -> None:
 
 def test_an_answer_goes_on_when_the_worker_is_killed(server: Server, client: OpenAI) -> None:
     stream = client.chat.completions.create(
-        model="endless", messages=user(), stream=True, max_tokens=1500
+        model="endless", messages=user(), stream=True, max_tokens=6000
     )
     texts: list[str] = []
     killed = False
     for chunk in stream:
         if chunk.choices and chunk.choices[0].delta.content:
             texts.append(chunk.choices[0].delta.content)
-        if len(texts) > 20 and not killed:
+        if len(texts) > 2 and not killed:
             killed = True
             os.kill(_worker(server, "endless").pid, signal.SIGKILL)
     said = "".join(texts)
-    assert killed
-    assert len(said) > 3000
-    assert said == ("all work and no play makes a dull boy " * 1500)[: len(said)]
+    assert 'antiphon_worker_crashes_total{lane="endless"} 1.0' in server.get("/metrics")
+    assert len(said) > 12_000
+    assert said == ("all work and no play makes a dull boy " * 6000)[: len(said)]
 
 
 def _worker(server: Server, model: str) -> psutil.Process:
