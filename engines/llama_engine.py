@@ -15,7 +15,7 @@ from engines.llama_prompts import Prompts
 from engines.llama_sampling import Sampler
 from engines.llama_text import Tokeniser
 
-ROUND_SECONDS = 0.05
+ROUND_SECONDS = 0.08
 """A step goes on for so long where nobody waits to be told a first token: handing a step over
 costs about as much as a token of a small model."""
 
