@@ -1,12 +1,15 @@
 """What a pipeline's nodes may use of the server, given to them when the pipeline is built."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from engines.base import JobClass
+from engines.generation import Generate, GenerationEvent
 from engines.recognition import Recogniser, RecognitionOptions
+from engines.synthesis import Say, Spoken
 from engines.tickets import Ticket
+from pipelines.floor import Floor
 from pipelines.frames import Frame
 from pipelines.gate import EnergyGate
 
@@ -16,6 +19,29 @@ class Recognisers(Protocol):
 
     async def recogniser(self, name: str) -> Recogniser:
         """The model, loaded once however many ask. Raises `EngineError`."""
+        ...
+
+
+class Writers(Protocol):
+    """Language models by name, here or at a provider."""
+
+    def generate(
+        self, model: str, request: Generate, *, owner: str, kind: JobClass
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        """One answer, as it is made. Closing the generator frees the engine. Raises
+        `EngineError`."""
+        ...
+
+
+class Speakers(Protocol):
+    """Voices by name, whichever model has them."""
+
+    def say(
+        self, request: Say, *, model: str | None = None, owner: str, kind: JobClass
+    ) -> AsyncGenerator[Spoken, None]:
+        """One sentence, as it is made. `request.voice` is any name of a voice; None: the default.
+
+        Closing the generator frees the engine. Raises `EngineError`."""
         ...
 
 
@@ -50,3 +76,6 @@ class Context:
     ready_seconds: float = 5.0
     """Unprocessed audio above which the pipeline's sources wait."""
     new_gate: Callable[[], EnergyGate] = EnergyGate
+    writers: Writers | None = None
+    speakers: Speakers | None = None
+    floor: Floor = field(default_factory=Floor)

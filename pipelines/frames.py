@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from engines.generation import Generate, Usage
 from engines.recognition import SAMPLE_RATE, Samples, Word
+from engines.synthesis import Mark
 
-__all__ = ["SAMPLE_RATE", "Samples", "Word"]
+__all__ = ["SAMPLE_RATE", "Mark", "Samples", "Word"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,46 @@ class Transcript(Frame):
 
 
 @dataclass(frozen=True, slots=True)
+class Hold(Frame):
+    """Somebody may be speaking over the answer, from `at` on: send no more of its sound.
+
+    With `over` they were not: it goes on where it stopped. Speech that is confirmed ends a hold by
+    `SpeechStarted`.
+    """
+
+    at: int
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IdleTimeout(Frame):
+    """Nobody has spoken for as long as was agreed; `Commit` of the silent `item` follows."""
+
+    item: str
+    start: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Respond(Frame):
+    """Make an answer: `request` goes to the language model of this name.
+
+    With `spoken`, its text is said by `voice` at `speed`. A `provisional` one is only made ready:
+    the same request without it may follow, and is answered with what was made meanwhile; any other
+    makes it void.
+    """
+
+    urgent: ClassVar[bool] = True
+    response: str
+    model: str
+    request: Generate
+    spoken: bool = False
+    voice: str | None = None
+    speed: float = 1.0
+    provisional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Text(Frame):
     """A piece of an answer's text."""
 
@@ -122,31 +164,46 @@ class Text(Frame):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall(Frame):
-    """A function the model wants to be called; `arguments` is JSON text."""
+    """More of a function call that the model wants: another piece of its `arguments` (JSON).
+
+    The first of each item has none; the one that is `complete` is the last.
+    """
 
     response: str
     item: str
     call: str
     name: str
-    arguments: str
+    arguments: str = ""
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AudioOut(Frame):
-    """A piece of a spoken answer: float32 mono at `rate`."""
+    """A piece of a spoken item: float32 mono at `rate`.
+
+    `marks` count characters of the item's text (its `Text` pieces joined) and seconds of the
+    item's sound, both from its beginning.
+    """
 
     response: str
     item: str
     samples: Samples
     rate: int
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Document(Frame):
-    """Anything structured that a node produces, such as minutes of a meeting."""
+class Answered(Frame):
+    """All of a response has been made, and, where it is spoken, its sound sent before this.
 
-    kind: str
-    content: Mapping[str, Any]
+    `reason` is `stop`, `length` (the limit of tokens), or `failed`, with `code` and `message`.
+    """
+
+    response: str
+    reason: Literal["stop", "length", "failed"] = "stop"
+    usage: Usage | None = None
+    code: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +225,6 @@ class Interrupt(Frame):
 @dataclass(frozen=True, slots=True)
 class End(Frame):
     """No more will come: finish what is open, then pass this on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metrics(Frame):
-    """A measurement worth showing beside the transcript, by name."""
-
-    droppable: ClassVar[bool] = True
-    values: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,9 +188,17 @@ class Graph:
         self._observers.append(observer)
 
     def push(self, frame: Frame) -> None:
-        """Put a frame in at the front. Sources first `await ready()`."""
-        for node in self._entries:
-            node.receive(frame)
+        """Put a frame in at the front. Sources first `await ready()`.
+
+        An urgent frame goes to every node that accepts it at once, and none passes it on.
+        """
+        if not frame.urgent:
+            for node in self._entries:
+                node.receive(frame)
+            return
+        for node in self._nodes.values():
+            if isinstance(frame, node.accepts):
+                node.receive(frame)
 
     def configure(self, node: str, settings: Mapping[str, Any]) -> None:
         """Change a node's settings, in order with the frames pushed before and after."""

@@ -19,6 +19,8 @@ from pipelines.frames import (
     End,
     Error,
     Frame,
+    Hold,
+    IdleTimeout,
     Pause,
     Samples,
     SpeechStarted,
@@ -139,11 +141,11 @@ class Transcribe(Node):
 
     accepts: ClassVar[tuple[type[Frame], ...]] = (
         *(Audio, SpeechStarted, Pause, SpeechStopped),
-        *(Commit, Clear, Configure, End, Error),
+        *(Commit, Clear, Configure, End, Error, Hold, IdleTimeout),
     )
     emits: ClassVar[tuple[type[Frame], ...]] = (
         *(Transcript, SpeechStarted, SpeechStopped),
-        *(Commit, Clear, Configure, End, Error),
+        *(Commit, Clear, Configure, End, Error, Hold, IdleTimeout),
     )
 
     def __init__(self, name: str, settings: Settings, context: Context) -> None:
