@@ -207,6 +207,14 @@ class Answered(Frame):
 
 
 @dataclass(frozen=True, slots=True)
+class Document(Frame):
+    """Anything structured that a node produces, such as minutes of a meeting."""
+
+    kind: str
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Configure(Frame):
     """New settings for the node of this name, in effect from here on in the stream."""
 
@@ -225,6 +233,14 @@ class Interrupt(Frame):
 @dataclass(frozen=True, slots=True)
 class End(Frame):
     """No more will come: finish what is open, then pass this on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics(Frame):
+    """A measurement worth showing beside the transcript, by name."""
+
+    droppable: ClassVar[bool] = True
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

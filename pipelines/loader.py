@@ -215,5 +215,5 @@ def _fits(sender: NodePlan, receiver: NodePlan) -> bool:
 
 
 def _content(frames: Sequence[type[Frame]]) -> list[type[Frame]]:
-    passed_through = {"Clear", "Commit", "Configure", "End", "Error"}
+    passed_through = {"Clear", "Commit", "Configure", "End", "Error", "Metrics"}
     return [frame for frame in frames if frame.__name__ not in passed_through]

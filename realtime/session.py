@@ -161,7 +161,7 @@ class Session:
         if not isinstance(event, Append):
             await self._handle(event)
             return
-        rate = self._protocol.settings.format.bytes_per_second
+        rate = self._protocol.format.bytes_per_second
         for piece in event.split(rate):
             self._do(self._protocol.receive(piece))
             await self._ready(len(piece.audio) / rate)
