@@ -1,16 +1,20 @@
 """The settings of a transcription session: defaults, `session.update`, and what clients see.
 
+What a session hears by (`audio.input`) is the same in a conversation session, and read here.
+
 `null` turns off `turn_detection` (manual turns) and `noise_reduction`, and sets everything else
 back to its default: a transcription session always transcribes, so `transcription: null` means the
 server's default model without hints. `null` for `audio` or `audio.input` changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from engines.audio import G711_RATE, HIGHEST_RATE, LOWEST_RATE, PCM_24K, AudioFormat, Encoding
-from realtime.events import missing, not_supported, shown, wrong_type
+from realtime.events import missing
+from realtime.fields import Fields
+from realtime.fields import SettingsError as SettingsError
 
 PCM_RATES = (LOWEST_RATE, HIGHEST_RATE)
 """OpenAI knows 24 kHz only; other rates in this range are our extension."""
@@ -25,10 +29,9 @@ LOGPROBS = "item.input_audio_transcription.logprobs"
 INCLUDABLE = (LOGPROBS,)
 NOISE_REDUCTIONS = ("near_field", "far_field")
 TURN_DETECTIONS = ("server_vad", "semantic_vad")
+IDLE_TIMEOUT_MS = (100, 24 * 3_600_000)
 
-MAX_NAME = 256
 MAX_PROMPT = 16_384
-MAX_LIST = 1_000
 
 _ENCODINGS: Mapping[str, Encoding] = {
     "audio/pcm": "pcm16",
@@ -36,16 +39,6 @@ _ENCODINGS: Mapping[str, Encoding] = {
     "audio/pcma": "pcma",
 }
 _FORMAT_TYPES = {encoding: name for name, encoding in _ENCODINGS.items()}
-
-
-class SettingsError(Exception):
-    """A `session.update` that cannot be applied; nothing of it was."""
-
-    def __init__(self, code: str, message: str, param: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.param = param
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +110,28 @@ class Merged:
 
 def merge(current: Settings, patch: Mapping[str, Any]) -> Merged:
     """`current` with the keys that `patch` has; all of it or `SettingsError`."""
-    session = _Fields(patch, "session")
+    session = Fields(patch, "session")
     _check_type(session)
     source = session.child("audio").child("input")
-    settings = replace(
+    settings = replace(read_input(source, current), include=read_include(session, current.include))
+    _skip_responses(source, settings.turn_detection)
+    return Merged(settings, tuple(session.unread()))
+
+
+def read_input(source: Fields, current: Settings) -> Settings:
+    """`current` with what an `audio.input` object has."""
+    return replace(
         current,
-        format=_format(source, current.format),
+        format=read_format(source, current.format),
         transcription=_transcription(source, current.transcription),
         turn_detection=_turn_detection(source, current.turn_detection),
         noise_reduction=_noise_reduction(source, current.noise_reduction),
-        include=session.strings("include", current.include, INCLUDABLE),
     )
-    return Merged(settings, tuple(session.unread()))
+
+
+def read_include(session: Fields, current: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The outputs that a client wants beside the usual ones."""
+    return session.strings("include", current, INCLUDABLE)
 
 
 def echo(settings: Settings, session_id: str, expires_at: int) -> dict[str, Any]:
@@ -142,14 +145,17 @@ def echo(settings: Settings, session_id: str, expires_at: int) -> dict[str, Any]
         "id": session_id,
         "expires_at": expires_at,
         "include": None if settings.include is None else list(settings.include),
-        "audio": {
-            "input": {
-                "format": _format_echo(settings.format),
-                "transcription": _transcription_echo(settings),
-                "noise_reduction": _noise_reduction_echo(settings.noise_reduction),
-                "turn_detection": _turn_detection_echo(settings.turn_detection),
-            }
-        },
+        "audio": {"input": input_echo(settings)},
+    }
+
+
+def input_echo(settings: Settings) -> dict[str, Any]:
+    """What a session hears by, as clients see it."""
+    return {
+        "format": format_echo(settings.format),
+        "transcription": _transcription_echo(settings),
+        "noise_reduction": _noise_reduction_echo(settings.noise_reduction),
+        "turn_detection": _turn_detection_echo(settings.turn_detection),
     }
 
 
@@ -180,126 +186,7 @@ def transcription_settings(settings: Settings) -> Mapping[str, Any]:
     }
 
 
-_T = TypeVar("_T")
-
-
-class _Fields:
-    """One object of a patch, read field by field; `unread` is what nobody asked for.
-
-    In every reader an absent key gives `current` and a null gives `default`.
-    """
-
-    def __init__(self, values: object, path: str) -> None:
-        if not isinstance(values, Mapping):
-            raise SettingsError("invalid_value", wrong_type(path, "an object", values), path)
-        self.path = path
-        self._values = values
-        self._read: set[str] = set()
-        self._children: list[_Fields] = []
-
-    def has(self, key: str) -> bool:
-        return key in self._values
-
-    def is_null(self, key: str) -> bool:
-        """Whether `key` is there and null; then it has been read."""
-        null = key in self._values and self._values[key] is None
-        if null:
-            self._read.add(key)
-        return null
-
-    def child(self, key: str) -> "_Fields":
-        """The object at `key`, empty if it is absent or null."""
-        value = self._take(key)
-        child = _Fields({} if value is None else value, self._at(key))
-        self._children.append(child)
-        return child
-
-    def string(self, key: str, current: _T, default: _T, longest: int = MAX_NAME) -> str | _T:
-        if not self.has(key):
-            return current
-        value = self._take(key)
-        return default if value is None else self._text(value, self._at(key), longest)
-
-    def choice(self, key: str, current: _T, default: _T, choices: Sequence[str]) -> str | _T:
-        value = self.string(key, current, default)
-        if self._values.get(key) is not None and value not in choices:
-            raise self._error(key, not_supported(value, choices))
-        return value
-
-    def strings(
-        self, key: str, current: tuple[str, ...] | None, choices: Sequence[str] = ()
-    ) -> tuple[str, ...] | None:
-        """A list of strings; null is None."""
-        if not self.has(key):
-            return current
-        value = self._take(key)
-        if value is None:
-            return None
-        if not isinstance(value, list):
-            raise self._error(key, wrong_type(self._at(key), "an array", value))
-        if len(value) > MAX_LIST:
-            raise self._error(key, f"Invalid '{self._at(key)}': more than {MAX_LIST} entries.")
-        texts = [self._text(v, f"{self._at(key)}[{i}]", MAX_NAME) for i, v in enumerate(value)]
-        for i, text in enumerate(texts):
-            if choices and text not in choices:
-                raise self._error(f"{key}[{i}]", not_supported(text, choices))
-        return tuple(texts)
-
-    def integer(self, key: str, current: int, default: int, bounds: tuple[int, int]) -> int:
-        value = self._values.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise self._error(key, wrong_type(self._at(key), "an integer", value))
-        return int(self.number(key, current, default, bounds))
-
-    def number(
-        self, key: str, current: float, default: float, bounds: tuple[float, float]
-    ) -> float:
-        if not self.has(key):
-            return current
-        value = self._take(key)
-        if value is None:
-            return default
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self._error(key, wrong_type(self._at(key), "a number", value))
-        low, high = bounds
-        if not low <= value <= high:
-            expected = f"Expected a value between {low} and {high}."
-            raise self._error(key, f"Invalid value: {shown(value)}. {expected}")
-        return value
-
-    def flag(self, key: str) -> None:
-        """A boolean that is accepted and has no effect here."""
-        value = self._take(key)
-        if value is not None and not isinstance(value, bool):
-            raise self._error(key, wrong_type(self._at(key), "a boolean", value))
-
-    def unread(self) -> list[str]:
-        """At most a few paths of keys that no reader asked for, children's after one's own."""
-        paths = [self._at(key[:64]) for key in self._values if key not in self._read]
-        for child in self._children:
-            paths += child.unread()
-        return paths[:32]
-
-    def _take(self, key: str) -> Any:
-        self._read.add(key)
-        return self._values.get(key)
-
-    def _at(self, key: str) -> str:
-        return f"{self.path}.{key}"
-
-    def _error(self, key: str, message: str) -> SettingsError:
-        return SettingsError("invalid_value", message, self._at(key))
-
-    def _text(self, value: object, path: str, longest: int) -> str:
-        if not isinstance(value, str):
-            raise SettingsError("invalid_value", wrong_type(path, "a string", value), path)
-        if len(value) > longest:
-            long = f"Invalid '{path}': longer than {longest} characters."
-            raise SettingsError("invalid_value", long, path)
-        return value
-
-
-def _check_type(session: _Fields) -> None:
+def _check_type(session: Fields) -> None:
     if not session.has("type") or session.is_null("type"):
         raise SettingsError("missing_required_parameter", missing("session.type"), "session.type")
     if session.string("type", None, None) == "realtime":
@@ -311,7 +198,8 @@ def _check_type(session: _Fields) -> None:
     session.choice("type", None, None, ("transcription",))
 
 
-def _format(source: _Fields, current: AudioFormat) -> AudioFormat:
+def read_format(source: Fields, current: AudioFormat) -> AudioFormat:
+    """The audio format of an `audio.input` or `audio.output` object."""
     if source.is_null("format"):
         return PCM_24K
     fields = source.child("format")
@@ -323,7 +211,7 @@ def _format(source: _Fields, current: AudioFormat) -> AudioFormat:
     return AudioFormat(encoding, fields.integer("rate", kept, usual, bounds))
 
 
-def _transcription(source: _Fields, current: Transcription) -> Transcription:
+def _transcription(source: Fields, current: Transcription) -> Transcription:
     if source.is_null("transcription"):
         return Transcription()
     fields = source.child("transcription")
@@ -338,7 +226,7 @@ def _transcription(source: _Fields, current: Transcription) -> Transcription:
 
 
 def _turn_detection(
-    source: _Fields, current: ServerVad | SemanticVad | None
+    source: Fields, current: ServerVad | SemanticVad | None
 ) -> ServerVad | SemanticVad | None:
     if source.is_null("turn_detection"):
         return None
@@ -349,16 +237,23 @@ def _turn_detection(
     if kind is None:
         param = f"{fields.path}.type"
         raise SettingsError("missing_required_parameter", missing(param), param)
-    fields.flag("create_response")
-    fields.flag("interrupt_response")
     if kind == "semantic_vad":
         kept = current.eagerness if isinstance(current, SemanticVad) else "auto"
         return SemanticVad(fields.choice("eagerness", kept, "auto", EAGERNESS))
-    fields.integer("idle_timeout_ms", 0, 0, (0, 24 * 3_600_000))
     return _server_vad(fields, current if isinstance(current, ServerVad) else ServerVad())
 
 
-def _server_vad(fields: _Fields, vad: ServerVad) -> ServerVad:
+def _skip_responses(source: Fields, detection: ServerVad | SemanticVad | None) -> None:
+    """What turns mean for responses is checked, and means nothing where there are none."""
+    if detection is not None and source.has("turn_detection"):
+        fields = source.child("turn_detection")
+        fields.boolean("create_response", True, True)
+        fields.boolean("interrupt_response", True, True)
+        if isinstance(detection, ServerVad):
+            fields.integer("idle_timeout_ms", None, None, IDLE_TIMEOUT_MS)
+
+
+def _server_vad(fields: Fields, vad: ServerVad) -> ServerVad:
     usual, padding, silence = ServerVad(), "prefix_padding_ms", "silence_duration_ms"
     return ServerVad(
         fields.number("threshold", vad.threshold, usual.threshold, (0, 1)),
@@ -377,7 +272,7 @@ def _detection_type(detection: ServerVad | SemanticVad | None) -> str | None:
             return None
 
 
-def _noise_reduction(source: _Fields, current: NoiseReduction | None) -> NoiseReduction | None:
+def _noise_reduction(source: Fields, current: NoiseReduction | None) -> NoiseReduction | None:
     if source.is_null("noise_reduction"):
         return None
     if not source.has("noise_reduction"):
@@ -390,7 +285,8 @@ def _noise_reduction(source: _Fields, current: NoiseReduction | None) -> NoiseRe
     )
 
 
-def _format_echo(format: AudioFormat) -> dict[str, Any]:
+def format_echo(format: AudioFormat) -> dict[str, Any]:
+    """An audio format as clients see it."""
     name = _FORMAT_TYPES[format.encoding]
     return {"type": name, "rate": format.rate} if name == "audio/pcm" else {"type": name}
 

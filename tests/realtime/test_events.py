@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from realtime.events import (
-    MAX_APPEND_BYTES,
+    MAX_AUDIO_BYTES,
     Append,
     BadEvent,
     ClearBuffer,
@@ -56,12 +56,32 @@ def bad_append(audio: Any) -> BadEvent:
         ({"type": "input_audio_buffer.append", "audio": ""}, Append(b"")),
         ({"type": "input_audio_buffer.commit"}, CommitBuffer()),
         ({"type": "input_audio_buffer.clear"}, ClearBuffer()),
-        ({"type": "conversation.item.create", "item": {}}, CreateItem()),
+        ({"type": "conversation.item.create", "item": {}}, CreateItem({})),
+        (
+            {"type": "conversation.item.create", "item": {"a": 1}, "previous_item_id": "root"},
+            CreateItem({"a": 1}, "root"),
+        ),
+        (
+            {"type": "conversation.item.create", "item": {}, "previous_item_id": None},
+            CreateItem({}),
+        ),
         ({"type": "conversation.item.retrieve", "item_id": "a"}, RetrieveItem("a")),
         ({"type": "conversation.item.delete", "item_id": "a"}, DeleteItem("a")),
-        ({"type": "conversation.item.truncate", "item_id": "a"}, TruncateItem()),
+        (
+            {
+                "type": "conversation.item.truncate",
+                "item_id": "a",
+                "content_index": 0,
+                "audio_end_ms": 1500,
+            },
+            TruncateItem("a", 0, 1500),
+        ),
         ({"type": "response.create"}, ResponseCreate()),
+        ({"type": "response.create", "response": None}, ResponseCreate({})),
+        ({"type": "response.create", "response": {"x": 1}}, ResponseCreate({"x": 1})),
         ({"type": "response.cancel"}, ResponseCancel()),
+        ({"type": "response.cancel", "response_id": None}, ResponseCancel()),
+        ({"type": "response.cancel", "response_id": "resp_1"}, ResponseCancel("resp_1")),
         ({"type": "output_audio_buffer.clear"}, ClearOutput()),
     ],
 )
@@ -134,6 +154,71 @@ def test_a_field_of_the_wrong_type_is_an_invalid_value(value: Any) -> None:
         assert (event.code, event.param) == ("invalid_value", param)
 
 
+TRUNCATION = {"item_id": "a", "content_index": 0, "audio_end_ms": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "param"),
+    [
+        ("conversation.item.create", {"item": []}, "item"),
+        ("conversation.item.create", {"item": "x"}, "item"),
+        ("conversation.item.create", {"item": {}, "previous_item_id": 1}, "previous_item_id"),
+        ("conversation.item.truncate", TRUNCATION | {"item_id": 1}, "item_id"),
+        ("conversation.item.truncate", TRUNCATION | {"content_index": -1}, "content_index"),
+        ("conversation.item.truncate", TRUNCATION | {"content_index": True}, "content_index"),
+        ("conversation.item.truncate", TRUNCATION | {"audio_end_ms": -1}, "audio_end_ms"),
+        ("conversation.item.truncate", TRUNCATION | {"audio_end_ms": 1.5}, "audio_end_ms"),
+        ("conversation.item.truncate", TRUNCATION | {"audio_end_ms": "1"}, "audio_end_ms"),
+        ("response.create", {"response": []}, "response"),
+        ("response.create", {"response": "x"}, "response"),
+        ("response.cancel", {"response_id": {}}, "response_id"),
+    ],
+)
+def test_a_wrong_field_is_named_and_the_event_too(
+    name: str, fields: dict[str, Any], param: str
+) -> None:
+    event = read(type=name, event_id="e", **fields)
+    assert isinstance(event, BadEvent)
+    assert (event.code, event.param, event.event_id) == ("invalid_value", param, "e")
+    assert f"'{param}'" in event.message or "Expected 0 or more" in event.message
+
+
+@pytest.mark.parametrize("absent", ["content_index", "audio_end_ms"])
+def test_a_truncation_without_its_numbers_misses_a_parameter(absent: str) -> None:
+    event = read(**({"type": "conversation.item.truncate"} | TRUNCATION | {absent: None}))
+    assert isinstance(event, BadEvent)
+    assert (event.code, event.param) == ("missing_required_parameter", absent)
+
+
+SPOKEN = {"type": "message", "content": [{"type": "input_audio", "audio": "AAE="}, {"text": "x"}]}
+DECODED = {"type": "message", "content": [{"type": "input_audio", "audio": b"\0\1"}, {"text": "x"}]}
+
+
+def test_the_audio_of_an_item_is_decoded_where_it_is_read() -> None:
+    assert read(type="conversation.item.create", item=SPOKEN) == CreateItem(DECODED)
+    event = read(type="response.create", response={"input": [{"type": "x"}, SPOKEN, 5]})
+    assert event == ResponseCreate({"input": [{"type": "x"}, DECODED, 5]})
+
+
+def test_audio_of_an_item_that_is_not_base64_is_named_by_its_path() -> None:
+    wrong = {"content": [{}, {"audio": "?"}]}
+    event = read(type="conversation.item.create", item=wrong, event_id="e")
+    assert isinstance(event, BadEvent)
+    assert (event.code, event.param, event.event_id) == (
+        "invalid_value",
+        "item.content[1].audio",
+        "e",
+    )
+    event = read(type="response.create", response={"input": [wrong]})
+    assert isinstance(event, BadEvent)
+    assert event.param == "response.input[0].content[1].audio"
+
+
+@pytest.mark.parametrize("item", [{}, {"content": None}, {"content": "x"}, {"content": [1, None]}])
+def test_other_faults_of_an_item_are_left_to_its_reader(item: dict[str, Any]) -> None:
+    assert read(type="conversation.item.create", item=item) == CreateItem(item)
+
+
 def test_a_session_that_is_no_object_is_an_invalid_value() -> None:
     event = read(type="session.update", session="x", event_id="e")
     assert isinstance(event, BadEvent)
@@ -147,6 +232,8 @@ def test_a_session_that_is_no_object_is_an_invalid_value() -> None:
         ("input_audio_buffer.append", "audio"),
         ("conversation.item.retrieve", "item_id"),
         ("conversation.item.delete", "item_id"),
+        ("conversation.item.create", "item"),
+        ("conversation.item.truncate", "item_id"),
     ],
 )
 def test_a_required_field_that_is_absent_or_null_is_missing(name: str, param: str) -> None:
@@ -183,10 +270,10 @@ def test_a_ten_megabyte_append_is_read_whole() -> None:
 
 
 def test_an_append_of_fifteen_mebibytes_is_read_and_a_longer_one_is_refused() -> None:
-    most = b"\1" * MAX_APPEND_BYTES
+    most = b"\1" * MAX_AUDIO_BYTES
     assert read(type="input_audio_buffer.append", audio=_base64(most)) == Append(most)
     for more in (1, 2, 3, 5 * 2**20):
-        event = bad_append(_base64(b"\0" * (MAX_APPEND_BYTES + more)))
+        event = bad_append(_base64(b"\0" * (MAX_AUDIO_BYTES + more)))
         assert (event.code, event.param) == ("invalid_value", "audio")
         assert "15 MiB" in event.message
 
@@ -216,7 +303,14 @@ NAMES = st.sampled_from(
     ["type", "event_id", "session", "audio", "item_id", "response", "item"],
 )
 TYPES = st.sampled_from(
-    ["session.update", "input_audio_buffer.append", "conversation.item.retrieve"],
+    [
+        "session.update",
+        "input_audio_buffer.append",
+        "conversation.item.retrieve",
+        "conversation.item.create",
+        "response.create",
+        "response.cancel",
+    ],
 )
 
 

@@ -308,16 +308,19 @@ class TestErrors:
         assert error["param"] == "session.audio.input.transcription.language"
 
     @pytest.mark.parametrize(
-        "name",
+        ("name", "fields"),
         [
-            "response.create",
-            "conversation.item.create",
-            "conversation.item.truncate",
-            "output_audio_buffer.clear",
+            ("response.create", {}),
+            ("conversation.item.create", {"item": {}}),
+            (
+                "conversation.item.truncate",
+                {"item_id": "item_1", "content_index": 0, "audio_end_ms": 0},
+            ),
+            ("output_audio_buffer.clear", {}),
         ],
     )
-    def test_events_of_a_conversation_are_refused(self, name: str) -> None:
-        error = the_error(Socket().say(name, event_id="mine"))
+    def test_events_of_a_conversation_are_refused(self, name: str, fields: dict[str, Any]) -> None:
+        error = the_error(Socket().say(name, event_id="mine", **fields))
         assert (error["code"], error["param"]) == ("invalid_value", "type")
         assert error["event_id"] == "mine"
         assert name in error["message"]

@@ -225,6 +225,14 @@ class TestTranscription:
         assert patched(settings, transcription={"prompt": None}).transcription.prompt is None
         assert patched(settings, transcription={"prompt": ""}).transcription.prompt == ""
 
+    @pytest.mark.parametrize(
+        "name", ["gpt-4o-mini-transcribe", "gpt-4o-transcribe", "gpt-realtime-whisper"]
+    )
+    def test_the_name_of_a_model_is_echoed_as_the_client_wrote_it(self, name: str) -> None:
+        assert source_echo(patched(transcription={"model": name}))["transcription"] == {
+            "model": name
+        }
+
     def test_hints_for_other_models_are_echoed_only_if_given(self) -> None:
         hints = {"languages": ["en", "de"], "keywords": ["Antiphon"], "delay": "low"}
         settings = patched(transcription=hints)
@@ -345,6 +353,8 @@ class TestTurnDetection:
             ({"create_response": "yes"}, ".create_response"),
             ({"interrupt_response": 1}, ".interrupt_response"),
             ({"idle_timeout_ms": -5}, ".idle_timeout_ms"),
+            ({"idle_timeout_ms": 99}, ".idle_timeout_ms"),
+            ({"type": "semantic_vad", "create_response": 0}, ".create_response"),
             ({"type": "semantic_vad", "eagerness": "eager"}, ".eagerness"),
         ],
     )
