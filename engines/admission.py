@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from engines.base import Busy, JobClass, Recipe
 from engines.devices import Device
 from engines.fairness import Fairness
-from engines.jobs import Jobs
+from engines.jobs import Jobs, Seat
 from engines.load import LONGEST_WAIT, Load
 from engines.tickets import URGENCY, Ticket
 
@@ -29,7 +29,14 @@ class Admission:
 
     def predicted_wait(self, kind: JobClass, now: float) -> float:
         """Seconds until a new job of this class would start."""
-        return self.wait_behind(now + URGENCY[kind], now)
+        deadline = now + URGENCY[kind]
+        wait = self.wait_behind(deadline, now)
+        if not self._recipe.reserved:
+            return wait
+        if kind.live:
+            # Who may not have a reserved place is due earlier, perhaps, but not in the way.
+            return wait - self._locked_out(deadline) / self._at_once
+        return wait + self._until_a_place()
 
     def wait_behind(self, deadline: float, now: float) -> float:
         """Seconds until all that is due by `deadline` has started.
@@ -101,6 +108,33 @@ class Admission:
         own = min(remaining) if len(remaining) >= self._at_once else 0.0
         elsewhere = self._device.work_elsewhere(self, deadline) if self._cores else 0.0
         return own + elsewhere
+
+    def _locked_out(self, deadline: float) -> float:
+        """Engine seconds of what is due by `deadline` and finds reserved places only."""
+        due = self._fairness.deadline
+        if self._common_room():
+            return 0.0
+        homeless = self._jobs.homeless.values()
+        patient = (ticket for ticket in homeless if not ticket.kind.live)
+        return sum(self._load.work(ticket) for ticket in patient if due(ticket) <= deadline)
+
+    def _until_a_place(self) -> float:
+        """Seconds from the running steps' end until a job in the common places is done, all of a
+        seat sharing it. Between steps these jobs are part of the queue."""
+        if self._common_room() or not all(seat.stepping for seat in self._jobs.seats):
+            return 0.0
+        return min(len(seat.jobs) * min(self._left(seat)) for seat in self._jobs.seats)
+
+    def _left(self, seat: Seat) -> Iterator[float]:
+        """Engine seconds that each of the jobs in its common places still needs."""
+        for ticket in seat.jobs.values():
+            if seat.can_replace(ticket.job, self._recipe, live=False):
+                yield self._load.work(ticket)
+
+    def _common_room(self) -> bool:
+        if len(self._jobs.seats) < self._recipe.workers:
+            return True
+        return any(seat.has_room(self._recipe, live=False) for seat in self._jobs.seats)
 
     def _remaining(self, now: float) -> list[float]:
         """Seconds each step that runs now will still take."""

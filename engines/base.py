@@ -99,7 +99,8 @@ class Work:
     and is `ended` from its first step; if its outcome is not done, it is stepped again.
 
     `progress` is not empty in the first step of a job that another worker died with: all that the
-    outcomes of its steps there named as theirs.
+    outcomes of its steps there named as theirs. `kind` is for engines in which the jobs of a step
+    compete for more than their turn.
     """
 
     job: int
@@ -107,6 +108,7 @@ class Work:
     inputs: tuple[Any, ...] = ()
     ended: bool = True
     progress: tuple[Any, ...] = ()
+    kind: JobClass = JobClass.REST
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,8 @@ class Recipe:
     slots: int | None = None
     """Most jobs alive inside one worker at once (None: no bound of its own). All steps of a job
     run on the worker that took its first, where the engine keeps its state."""
+    reserved: int = 0
+    """Places in each worker that only live jobs may take; fewer than its `slots`."""
     capacity: int | None = None
     """Most jobs alive in the lane; the next one is refused with `Busy` (None: the default)."""
     cores: int = 1

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Hashable
 
-from engines.base import EngineError, JobClass
+from engines.base import EngineError, JobClass, Recipe
 from engines.tickets import Ticket
 from engines.workers import Worker
 
@@ -38,9 +38,26 @@ class Seat:
         """Whether its engine works now."""
         return self.step_began is not None
 
-    def has_room(self, slots: int | None) -> bool:
-        """Whether another job could board it, with so many slots (None: one step at a time)."""
-        return not self.stepping if slots is None else len(self.jobs) < slots
+    def has_room(self, recipe: Recipe, *, live: bool) -> bool:
+        """Whether another job, a live one or not, could board it; without slots it is one step at
+        a time."""
+        if recipe.slots is None:
+            return not self.stepping
+        return self.places(recipe, live=live) > 0
+
+    def places(self, recipe: Recipe, *, live: bool) -> int:
+        """How many more such jobs could live in its engine, which has slots."""
+        assert recipe.slots is not None, "without slots there is no bound"
+        free = recipe.slots - len(self.jobs)
+        if not live:
+            free = min(free, recipe.slots - recipe.reserved - len(self.background))
+        return max(0, free)
+
+    def can_replace(self, job: int, recipe: Recipe, *, live: bool) -> bool:
+        """Whether such a job could have the place of this one of its jobs."""
+        if live or recipe.slots is None or job in self.background:
+            return True
+        return len(self.background) < recipe.slots - recipe.reserved
 
 
 class Jobs:

@@ -81,10 +81,8 @@ class Reservation:
     def _another_is_free(self, seat: Seat) -> bool:
         if len(self._jobs.seats) < self._recipe.workers:
             return True
-        slots = self._recipe.slots
-        return any(
-            each.alive and each.has_room(slots) for each in self._jobs.seats if each is not seat
-        )
+        others = (each for each in self._jobs.seats if each is not seat and each.alive)
+        return any(each.has_room(self._recipe, live=True) for each in others)
 
 
 def _due(ticket: Ticket) -> float:

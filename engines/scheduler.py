@@ -264,10 +264,13 @@ class Lane:
         if self._closed:
             return
         seats = self._jobs.seats
-        free = [seat for seat in seats if seat.has_room(self.recipe.slots)]
-        for seat in free:
-            seat.wake.set()
-        if free:
+        short = False
+        for live in {ticket.kind.live for ticket in self._jobs.homeless.values()}:
+            free = [seat for seat in seats if seat.has_room(self.recipe, live=live)]
+            for seat in free:
+                seat.wake.set()
+            short = short or not free
+        if not short:
             return
         if len(seats) < self.recipe.workers:
             self._grow()
@@ -286,11 +289,14 @@ class Lane:
             return
         if self._reservation.worth_a_seat(self._now()):
             limit = self._now() - IDLE_SEAT_SECONDS
+            live = any(ticket.kind.live for ticket in self._jobs.homeless.values())
             idle = [
                 ticket
                 for seat in self._jobs.seats
                 for ticket in seat.jobs.values()
-                if not (ticket.running or ticket.runnable) and ticket.waiting_since <= limit
+                if not (ticket.running or ticket.runnable)
+                and ticket.waiting_since <= limit
+                and seat.can_replace(ticket.job, self.recipe, live=live)
             ]
             if idle:
                 ticket = min(idle, key=lambda each: each.waiting_since)

@@ -107,8 +107,11 @@ class Stepping:
     def _ready(self, seat: Seat) -> Iterator[Ticket]:
         """The jobs this seat could step now, in no order."""
         yield from seat.ready.values()
-        if self._recipe.slots is None or len(seat.jobs) < self._recipe.slots:
-            yield from self._reservation.newcomers(seat, _now())
+        anyone = self._recipe.slots is None or seat.has_room(self._recipe, live=False)
+        if anyone or seat.has_room(self._recipe, live=True):
+            for ticket in self._reservation.newcomers(seat, _now()):
+                if anyone or ticket.kind.live:
+                    yield ticket
 
     async def _turn(self, seat: Seat) -> None:
         def most_urgent() -> float:
@@ -127,9 +130,17 @@ class Stepping:
         ready = sorted(self._ready(seat), key=lambda t: (self._fairness.deadline(t), t.job))
         if self._recipe.slots is None:
             return ready
-        room = max(0, self._recipe.slots - len(seat.jobs))
-        excess = {each.job for each in [t for t in ready if t.job not in seat.jobs][room:]}
-        return [ticket for ticket in ready if ticket.job not in excess]
+        free = seat.places(self._recipe, live=True)
+        common = seat.places(self._recipe, live=False)
+        fitting = []
+        for ticket in ready:
+            if ticket.job not in seat.jobs:
+                if not (free if ticket.kind.live else min(free, common)):
+                    continue
+                free -= 1
+                common -= not ticket.kind.live
+            fitting.append(ticket)
+        return fitting
 
     async def _step(self, seat: Seat, tickets: Sequence[Ticket]) -> None:
         for ticket in tickets:
@@ -176,7 +187,7 @@ class Stepping:
         inputs = ticket.take(INPUTS_PER_STEP, keep=self._recipe.replay)
         progress = tuple(ticket.progress) if ticket.resumes else ()
         ticket.resumes = False
-        return Work(ticket.job, ticket.payload, inputs, ticket.ended, progress)
+        return Work(ticket.job, ticket.payload, inputs, ticket.ended, progress, ticket.kind)
 
     async def _attempt(
         self, seat: Seat, tickets: Sequence[Ticket], work: Sequence[Work], drops: Sequence[int]

@@ -39,7 +39,7 @@ seconds = st.floats(0, 8).map(lambda value: round(value, 2))
 orders = st.builds(
     Order,
     at=seconds,
-    lane=st.integers(0, 2),
+    lane=st.integers(0, 3),
     kind=st.sampled_from(JobClass),
     owner=st.sampled_from("abc"),
     tenant=st.sampled_from(["", "key1", "key2"]),
@@ -53,12 +53,14 @@ orders = st.builds(
 
 
 def lanes(meter: Meter) -> list[Recipe]:
-    """A batch engine that shares, one of slots and two seats, one whose jobs are alone."""
-    batch, steps, alone = (Paced(base, 0.02, meter) for base in (0.3, 0.1, 0.5))
+    """A batch engine that shares, one of slots and two seats, one whose jobs are alone, and one
+    that keeps places for live jobs."""
+    batch, steps, alone, kept = (Paced(base, 0.02, meter) for base in (0.3, 0.1, 0.5, 0.1))
     return [
         recipe(batch, "batch", select=same_group),
         recipe(steps, "steps", select=UpTo(3), slots=3, workers=2, replay=True, cores=2),
         recipe(alone, "alone", workers=2, longest_wait=0.5, capacity=12),
+        recipe(kept, "kept", select=UpTo(3), slots=3, reserved=1, workers=2, replay=True),
     ]
 
 

@@ -1,13 +1,14 @@
-"""One seat of several is kept for live work, and only while there is any."""
+"""What is kept for live work: one seat of several while there is any, and places in each."""
 
 import asyncio
 
 import pytest
 from paced import Paced, Task, collect, now, recipe, same_group, scheduling
 
-from engines.base import JobClass
+from engines.base import JobClass, UpTo
 from engines.load import LIVE_SECONDS
 from engines.scheduler import Lane
+from engines.tickets import Ticket
 
 pytestmark = pytest.mark.virtual_time
 
@@ -166,3 +167,119 @@ async def test_finals_gather_while_a_full_batch_of_partials_waits() -> None:
         await asyncio.gather(*map(collect, tickets))
         assert engine.order[2:] == [("f", "f"), ("p",) * 4]
         assert engine.log[-1][0] == pytest.approx(1.0), "both classes found a worker at once"
+
+
+# Places inside a worker
+
+
+def answers(lane: Lane, count: int, steps: int, kind: JobClass = JobClass.REST) -> list[Ticket]:
+    """Jobs that hold their places for so many steps."""
+    return [lane.submit(Task(kind.name, steps), owner=f"o{n}", kind=kind) for n in range(count)]
+
+
+@pytest.mark.parametrize("kind", PATIENT)
+async def test_a_live_job_finds_a_place_though_others_wait_for_one(kind: JobClass) -> None:
+    engine = Paced(base=0.1)
+    async with scheduling() as scheduler:
+        lane = scheduler.open(recipe(engine, select=UpTo(4), slots=4, reserved=1))
+        others = answers(lane, 8, 100, kind)
+        await asyncio.sleep(1.05)
+        assert max(map(len, engine.order)) == 3
+        began = now()
+        live = lane.submit(Task("live"), owner="a", kind=JobClass.FIRST_SENTENCE)
+        assert await collect(live) == ["live"]
+        assert now() - began <= 0.2
+        assert ("live", *3 * [kind.name]) in engine.order[-2:]
+        for ticket in others:
+            assert len(await collect(ticket)) == 100
+
+
+async def test_live_jobs_take_the_common_places_too() -> None:
+    engine = Paced(base=0.1)
+    async with scheduling() as scheduler:
+        lane = scheduler.open(recipe(engine, select=UpTo(8), slots=4, reserved=1))
+        live = answers(lane, 6, 5, JobClass.FIRST_SENTENCE)
+        patient = answers(lane, 6, 5)
+        await asyncio.gather(*map(collect, [*live, *patient]))
+        assert engine.order[0] == ("FIRST_SENTENCE",) * 4
+        assert max(order.count("REST") for order in engine.order) == 3
+
+
+async def test_a_patient_job_is_done_however_many_live_ones_come() -> None:
+    engine = Paced(base=0.1)
+    async with scheduling() as scheduler:
+        lane = scheduler.open(recipe(engine, select=UpTo(2), slots=2, reserved=1))
+
+        async def speak(owner: str) -> None:
+            while True:
+                kind = JobClass.FIRST_SENTENCE
+                await collect(lane.submit(Task("live"), owner=owner, kind=kind))
+
+        speakers = [asyncio.create_task(speak(f"s{n}")) for n in range(4)]
+        await asyncio.sleep(1)
+        began = now()
+        assert await collect(lane.submit(Task("file"), owner="u")) == ["file"]
+        assert now() - began <= 12
+        for speaker in speakers:
+            speaker.cancel()
+        await asyncio.gather(*speakers, return_exceptions=True)
+
+
+async def test_who_waits_for_a_common_place_does_not_keep_the_engine_spinning() -> None:
+    engine = Paced(base=0.1)
+    async with scheduling() as scheduler:
+        lane = scheduler.open(recipe(engine, select=UpTo(2), slots=2, reserved=1))
+        holder = lane.submit("speech", owner="a", streaming=True)
+        holder.push("hello")
+        assert await anext(holder) == "hello"
+        waits = lane.submit(Task("waits"), owner="b")
+        await asyncio.sleep(5)
+        assert engine.order == [("speech",)]
+        holder.finish()
+        assert await collect(waits) == ["waits"]
+
+
+async def test_another_worker_is_started_where_only_reserved_places_are_left() -> None:
+    engine = Paced(base=0.1)
+    async with scheduling(cores=2) as scheduler:
+        lane = scheduler.open(recipe(engine, select=UpTo(2), slots=2, reserved=1, workers=2))
+        tickets = answers(lane, 2, 10)
+        await asyncio.sleep(0.5)
+        assert len(lane.workers) == 2
+        await asyncio.gather(*map(collect, tickets))
+        assert now() == pytest.approx(1.0)
+
+
+async def test_a_speaker_in_a_reserved_place_is_not_evicted_for_who_may_not_have_it() -> None:
+    engine = Paced(base=0.1)
+    async with scheduling() as scheduler:
+        lane = scheduler.open(recipe(engine, slots=2, reserved=1, replay=True))
+        speaker = lane.submit("speech", owner="s", kind=JobClass.PARTIAL, streaming=True)
+        upload = lane.submit("upload", owner="u", streaming=True)
+        for ticket in (speaker, upload):
+            ticket.push("hello")
+            assert await anext(ticket) == "hello"
+        other = lane.submit("other", owner="o", streaming=True)
+        other.push("file")
+        other.finish()
+        assert await collect(other) == ["file"]
+        assert engine.dropped == [upload.job]
+
+
+async def test_predictions_know_whose_places_are_left() -> None:
+    engine = Paced(base=1.0)
+    async with scheduling() as scheduler:
+        lane = scheduler.open(recipe(engine, select=UpTo(4), slots=2, reserved=1))
+        await collect(lane.submit(Task("measure", steps=10), owner="m"))
+        holder, waits = answers(lane, 2, 10)
+        await asyncio.sleep(0.5)
+        assert lane.predicted_wait(JobClass.FIRST_SENTENCE) == pytest.approx(0.5)
+        assert lane.predicted_wait(JobClass.REST) == pytest.approx(0.5 + 10 + 10, abs=1)
+        await asyncio.sleep(9)
+        # By now the one that waits is due before a live job would be, and still not in its way.
+        assert lane.predicted_wait(JobClass.FIRST_SENTENCE) == pytest.approx(0.5)
+        began = now()
+        live = lane.submit(Task("live"), owner="a", kind=JobClass.FIRST_SENTENCE)
+        assert await anext(live) == "live"
+        assert now() - began == pytest.approx(1.5)
+        await asyncio.gather(*map(collect, (holder, waits)))
