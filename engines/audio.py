@@ -115,6 +115,51 @@ class Decoder:
                 return decode_alaw(np.frombuffer(data, np.uint8))
 
 
+class Encoder:
+    """Float32 mono sound to wire audio, fed in chunks of any size and of any rate.
+
+    Sound of another rate than before begins anew. Like a `Decoder`, it holds some samples back.
+    """
+
+    def __init__(self, format: AudioFormat) -> None:
+        self.format = format
+        self._rate: int | None = None
+        self._resampler: Any = None
+
+    def feed(self, samples: Samples, rate: int) -> bytes:
+        """The audio that became ready."""
+        before = b""
+        if rate != self._rate:
+            before = self.flush()
+            self._rate, self._resampler = rate, None
+            if rate != self.format.rate:
+                import soxr
+
+                self._resampler = soxr.ResampleStream(
+                    rate, self.format.rate, 1, dtype="float32", quality="HQ"
+                )
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(samples)
+        return before + self._coded(samples)
+
+    def flush(self) -> bytes:
+        """What was held back; what is fed next begins anew."""
+        if self._resampler is None:
+            return b""
+        tail: Samples = self._resampler.resample_chunk(np.empty(0, np.float32), last=True)
+        self._resampler.clear()
+        return self._coded(tail)
+
+    def _coded(self, samples: Samples) -> bytes:
+        match self.format.encoding:
+            case "pcm16":
+                return to_pcm16(samples)
+            case "pcmu":
+                return encode_ulaw(samples).tobytes()
+            case "pcma":
+                return encode_alaw(samples).tobytes()
+
+
 def from_pcm16(data: bytes | memoryview) -> Samples:
     """Little-endian 16-bit samples as float32. Raises ValueError for an odd number of bytes."""
     return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)

@@ -28,6 +28,7 @@ class Ear:
     def __init__(self, decoder: Callable[[AudioFormat], Decoder], format: AudioFormat) -> None:
         self._new_decoder = decoder
         self._decoder = decoder(format)
+        self.format = format
         self._position = 0
 
     def hear(self, data: bytes) -> list[Action]:
@@ -46,11 +47,12 @@ class Ear:
         """From here on audio comes in this format; the rest of what came before it."""
         tail = self.flush()
         self._decoder = self._new_decoder(format)
+        self.format = format
         return tail
 
-    def decode(self, data: bytes, format: AudioFormat) -> Samples:
-        """A recording of its own, beside the stream."""
-        decoder = self._new_decoder(format)
+    def decode(self, data: bytes) -> Samples:
+        """A recording of its own, in the current format, beside the stream."""
+        decoder = self._new_decoder(self.format)
         return np.concatenate((decoder.feed(data), decoder.flush()))
 
     def _heard(self, samples: Samples) -> list[Action]:

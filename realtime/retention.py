@@ -1,4 +1,4 @@
-"""The audio of a session's latest utterances, so that clients can retrieve them."""
+"""The audio of a session's latest items, so that clients can retrieve them."""
 
 import asyncio
 from collections import OrderedDict
@@ -13,27 +13,30 @@ WIRE_RATE = 24_000
 
 
 class RetainedAudio:
-    """An observer of a graph: keeps up to `seconds` of audio by item, the oldest items go first."""
+    """Keeps up to `seconds` of audio by item, the oldest items go first. As an observer of a graph
+    it keeps utterances; what is said to the client is given to `keep`."""
 
     def __init__(self, seconds: float) -> None:
-        self._most = round(seconds * SAMPLE_RATE)
-        self._items: OrderedDict[str, list[Samples]] = OrderedDict()
-        self._length = 0
+        self._most = seconds
+        self._items: OrderedDict[str, list[tuple[Samples, int]]] = OrderedDict()
+        self._length = 0.0
         self._prepared: tuple[str, bytes] | None = None
 
     def observe(self, sender: str, frame: Frame) -> None:
         """Keep the audio of utterances."""
-        if not isinstance(frame, Audio) or frame.item is None:
-            return
-        self._items.setdefault(frame.item, []).append(frame.samples)
-        self._length += len(frame.samples)
+        if isinstance(frame, Audio) and frame.item is not None:
+            self.keep(frame.item, frame.samples, SAMPLE_RATE)
+
+    def keep(self, item: str, samples: Samples, rate: int) -> None:
+        """More audio of an item: float32 mono, all of it at the same rate."""
+        self._items.setdefault(item, []).append((samples, rate))
+        self._length += len(samples) / rate
         while self._length > self._most and len(self._items) > 1:
             _, pieces = self._items.popitem(last=False)
-            self._length -= sum(map(len, pieces))
-        if self._length > self._most:  # one item alone is too long: its end is kept
-            pieces = self._items[frame.item]
-            while self._length > self._most:
-                self._length -= len(pieces.pop(0))
+            self._length -= sum(map(_seconds, pieces))
+        pieces = self._items[item]
+        while self._length > self._most and pieces:  # one item alone is too long: its end is kept
+            self._length -= _seconds(pieces.pop(0))
 
     async def prepare(self, item: str) -> None:
         """Make the item's audio ready for `audio_of`, off the event loop."""
@@ -49,8 +52,13 @@ class RetainedAudio:
         return self._prepared[1]
 
 
-def _wire_audio(pieces: tuple[Samples, ...]) -> bytes:
+def _seconds(piece: tuple[Samples, int]) -> float:
+    return len(piece[0]) / piece[1]
+
+
+def _wire_audio(pieces: tuple[tuple[Samples, int], ...]) -> bytes:
     import soxr
 
-    audio = soxr.resample(np.concatenate(pieces), SAMPLE_RATE, WIRE_RATE)
-    return to_pcm16(audio.astype(np.float32, copy=False))
+    audio = np.concatenate([samples for samples, _ in pieces])
+    resampled = soxr.resample(audio, pieces[0][1], WIRE_RATE)
+    return to_pcm16(resampled.astype(np.float32, copy=False))

@@ -13,7 +13,8 @@ from typing import NoReturn, Protocol
 import orjson
 from aiohttp import WSMsgType, web
 
-from pipelines.frames import Frame
+from engines.audio import AudioFormat
+from pipelines.frames import AudioOut, Frame
 from pipelines.graph import Graph
 from realtime.actions import Action, Close, Push, Send, ServerEvent
 from realtime.events import (
@@ -25,7 +26,6 @@ from realtime.events import (
     binary_event,
     parse,
 )
-from realtime.protocol import RealtimeProtocol
 from realtime.retention import RetainedAudio
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,29 @@ class SessionGraph(Protocol):
     def __call__(self, deliver: Callable[[Frame], None]) -> Graph: ...
 
 
+class SessionProtocol(Protocol):
+    """What kind of session it is: a `RealtimeProtocol` or a `ConversationProtocol`."""
+
+    @property
+    def format(self) -> AudioFormat: ...
+
+    @property
+    def ignored(self) -> tuple[str, ...]: ...
+
+    @property
+    def contradictions(self) -> int: ...
+
+    def open(self) -> list[Action]: ...
+
+    def receive(self, event: ClientEvent | BadEvent) -> list[Action]: ...
+
+    def send_frame(self, frame: Frame) -> list[Action]: ...
+
+    def expire(self) -> list[Action]: ...
+
+    def fail(self, code: str, message: str, kind: str = "server_error") -> list[Action]: ...
+
+
 class Session:
     """Runs until the client leaves, a limit is reached, or `end` is called."""
 
@@ -72,7 +95,7 @@ class Session:
         self,
         session_id: str,
         socket: web.WebSocketResponse,
-        protocol: RealtimeProtocol,
+        protocol: SessionProtocol,
         build: SessionGraph,
         *,
         retained: RetainedAudio,
@@ -187,6 +210,8 @@ class Session:
     # Out
 
     def _deliver(self, frame: Frame) -> None:
+        if isinstance(frame, AudioOut):
+            self._retained.keep(frame.item, frame.samples, frame.rate)
         self._do(self._protocol.send_frame(frame))
 
     def _do(self, actions: Iterable[Action]) -> None:

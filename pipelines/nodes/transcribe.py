@@ -133,7 +133,7 @@ class _Utterance:
 
 
 class Transcribe(Node):
-    """Transcribes each utterance in a task of its own; pauses end here, all else passes through.
+    """Transcribes each utterance in a task of its own; audio ends here, all else passes through.
 
     The utterances of a recording (`Context.kind` is not None) are given to the engine a few at a
     time, and once the first was taken the others wait for an engine that is busy.
@@ -144,7 +144,7 @@ class Transcribe(Node):
         *(Commit, Clear, Configure, End, Error, Hold, IdleTimeout),
     )
     emits: ClassVar[tuple[type[Frame], ...]] = (
-        *(Transcript, SpeechStarted, SpeechStopped),
+        *(Transcript, SpeechStarted, Pause, SpeechStopped),
         *(Commit, Clear, Configure, End, Error, Hold, IdleTimeout),
     )
 
@@ -180,6 +180,7 @@ class Transcribe(Node):
                 pass
             case Pause():
                 self._pause(frame)
+                self.emit(frame)
             case Commit(item=str(item)):
                 self.emit(frame)
                 utterance = self._utterance(item, frame.start)
