@@ -2,14 +2,15 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from aiohttp import web
 
-from engines.base import Capabilities
+from engines.base import Capabilities, JobClass, ModelNotFound
 from engines.generation import Embed, Embedding, Generate, GenerationEvent, Rank, Relevance
 from engines.recognition import RecognitionOptions, Samples, Word
+from engines.synthesis import Say, Spoken
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,77 @@ class LanguageModels(Protocol):
         ...
 
 
+class VoiceEntry(Protocol):
+    """A voice as a listing shows it."""
+
+    @property
+    def name(self) -> str:
+        """What a request asks for."""
+        ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def voice(self) -> str | None:
+        """Its name among those of the model."""
+        ...
+
+    @property
+    def language(self) -> str | None:
+        """A tag such as `en-us`, where it is known."""
+        ...
+
+    @property
+    def description(self) -> str: ...
+
+
+class ChosenVoice(Protocol):
+    """What a name of a voice, and of a model, come to."""
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def voice(self) -> str | None: ...
+
+
+class Voices(Protocol):
+    """Voices by name, whichever model has them."""
+
+    def names(self) -> Sequence[VoiceEntry]:
+        """All that can be asked for. May read the disk."""
+        ...
+
+    def resolve(self, voice: str | None, model: str | None) -> ChosenVoice:
+        """Who would speak. Raises `InvalidInput` or `ModelNotFound`, naming what there is."""
+        ...
+
+    def say(
+        self, request: Say, *, model: str | None = None, owner: str, kind: JobClass
+    ) -> AsyncGenerator[Spoken, None]:
+        """One sentence, as it is made. Closing the generator frees the engine. Raises
+        `EngineError`."""
+        ...
+
+
+class NoVoices:
+    """What a server has that cannot speak."""
+
+    def names(self) -> Sequence[VoiceEntry]:
+        return ()
+
+    def resolve(self, voice: str | None, model: str | None) -> ChosenVoice:
+        raise ModelNotFound(model or voice or "default")
+
+    async def say(
+        self, request: Say, *, model: str | None = None, owner: str, kind: JobClass
+    ) -> AsyncGenerator[Spoken, None]:
+        for _ in ():
+            yield _
+        self.resolve(request.voice, model)
+
+
 class Models(Protocol):
     """The models that are here."""
 
@@ -164,6 +236,7 @@ class Services:
     models: Models
     transcriber: Transcriber
     language: LanguageModels
+    voices: Voices = field(default_factory=NoVoices)
 
 
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)

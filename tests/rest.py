@@ -10,10 +10,18 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from language_models import Scripted
 from openai import AsyncOpenAI
+from scripted_voices import ScriptedVoices
 
 from engines.base import Capabilities, ModelNotFound, Unsupported
 from engines.recognition import RecognitionOptions, Samples, Word
-from routes.services import LanguageModels, ModelEntry, RouteSettings, Segment, Services
+from routes.services import (
+    LanguageModels,
+    ModelEntry,
+    RouteSettings,
+    Segment,
+    Services,
+    Voices,
+)
 from routes.setup import setup
 
 Client = TestClient[web.Request, web.Application]
@@ -119,6 +127,7 @@ async def serving(
     *,
     models: TwoModels | None = None,
     language: LanguageModels | None = None,
+    voices: Voices | None = None,
     extra: Sequence[web.RouteDef] = (),
     **changes: Any,
 ) -> AsyncIterator[Client]:
@@ -130,6 +139,7 @@ async def serving(
         models or TwoModels(),
         script or Script(),
         language or Scripted(),
+        voices or ScriptedVoices(),
     )
     setup(app, services)
     app.add_routes(extra)
