@@ -50,6 +50,11 @@ class Fields:
         self._read.add(key)
         return self._values.get(key)
 
+    def mapping(self) -> Mapping[str, Any]:
+        """The whole object as it is; all of it has been read."""
+        self._read.update(self._values)
+        return self._values
+
     def child(self, key: str) -> "Fields":
         """The object at `key`, empty if it is absent or null."""
         if key not in self._children:

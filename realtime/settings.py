@@ -9,7 +9,7 @@ server's default model without hints. `null` for `audio` or `audio.input` change
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from engines.audio import G711_RATE, HIGHEST_RATE, LOWEST_RATE, PCM_24K, AudioFormat, Encoding
 from realtime.events import missing
@@ -111,7 +111,7 @@ class Merged:
 def merge(current: Settings, patch: Mapping[str, Any]) -> Merged:
     """`current` with the keys that `patch` has; all of it or `SettingsError`."""
     session = Fields(patch, "session")
-    _check_type(session)
+    check_type(session, "transcription")
     source = session.child("audio").child("input")
     settings = replace(read_input(source, current), include=read_include(session, current.include))
     _skip_responses(source, settings.turn_detection)
@@ -186,16 +186,14 @@ def transcription_settings(settings: Settings) -> Mapping[str, Any]:
     }
 
 
-def _check_type(session: Fields) -> None:
-    if not session.has("type") or session.is_null("type"):
-        raise SettingsError("missing_required_parameter", missing("session.type"), "session.type")
-    if session.string("type", None, None) == "realtime":
-        raise SettingsError(
-            "invalid_value",
-            "Passing a realtime session update event to a transcription session is not allowed.",
-            "session.type",
-        )
-    session.choice("type", None, None, ("transcription",))
+def check_type(session: Fields, kind: Literal["realtime", "transcription"]) -> None:
+    """The type of the session has to be named, and cannot be changed."""
+    session.required("type")
+    other = "realtime" if kind == "transcription" else "transcription"
+    if session.value("type") == other:
+        message = f"Passing a {other} session update event to a {kind} session is not allowed."
+        raise session.error("type", message)
+    session.choice("type", None, None, (kind,))
 
 
 def read_format(source: Fields, current: AudioFormat) -> AudioFormat:
