@@ -27,15 +27,17 @@ class LlamaOptions(EngineOptions):
     `context`: most tokens of a prompt and its answer, or of a text to embed (None: what the model
     was trained with, up to 8,192; 2,048 for a text). `cache_tokens`: of all answers together, and
     of what is kept for prompts that begin alike (None: one context). `sequences`: answers written
-    at the same time. `batch`: most tokens computed at once. `threads`: cores (None: all).
-    `gpu_layers`: layers on a GPU (None: all, where there is one). `pooling`: how a text's vector is
-    made (None: as the file says).
+    at the same time. `reserved`: how many of these only live conversations may have (None: an
+    eighth, and at least one of several). `batch`: most tokens computed at once. `threads`: cores
+    (None: all). `gpu_layers`: layers on a GPU (None: all, where there is one). `pooling`: how a
+    text's vector is made (None: as the file says).
     """
 
     kind: Kind | None = None
     context: int | None = Field(default=None, ge=64)
     cache_tokens: int | None = Field(default=None, ge=64)
     sequences: int = Field(default=16, ge=1, le=240)
+    reserved: int | None = Field(default=None, ge=0)
     batch: int = Field(default=512, ge=32, le=8192)
     threads: int | None = Field(default=None, ge=1, le=256)
     gpu_layers: int | None = Field(default=None, ge=0)
@@ -89,9 +91,22 @@ def recipe(record: ModelRecord, cores: int) -> Recipe:
         build=partial(LlamaEngine, settings),
         select=UpTo(options.sequences),
         slots=options.sequences,
+        reserved=_reserved(record, options),
         worker="process",
         cores=threads,
     )
+
+
+def _reserved(record: ModelRecord, options: LlamaOptions) -> int:
+    sequences = options.sequences
+    if options.reserved is None:
+        return min(max(1, sequences // 8), sequences - 1)
+    if options.reserved >= sequences:
+        raise EngineError(
+            f"Model '{record.name}': option 'reserved': {options.reserved} of {sequences} "
+            "sequences leave none for other requests"
+        )
+    return options.reserved
 
 
 def _embedding(record: ModelRecord, options: LlamaOptions, threads: int) -> Recipe:

@@ -53,6 +53,8 @@ class Answer:
         self.cached = 0
         """Tokens of the prompt that were in the context when it came."""
         self.ended = False
+        self.live = False
+        """Whether somebody listens for it."""
         self.prompt_length = len(self.tokens)
         self._request = request
         self._sampler = sampler

@@ -49,10 +49,11 @@ class LlamaSettings:
 class LlamaEngine:
     """Jobs of `Generate`; each step brings those in it closer to their end by a token or more.
 
-    A prompt is computed in chunks between other answers' tokens. What an answer and its prompt left
-    in the context stays until the room is needed, and a prompt that begins alike does not compute
-    it again. When the cells run out, the least urgent answer gives up its own and computes them
-    again later, from its tokens.
+    A prompt is computed in chunks between other answers' tokens, those of live jobs first. What an
+    answer and its prompt left in the context stays until the room is needed, and a prompt that
+    begins alike does not compute it again. When the cells run out, the least urgent answer gives up
+    its own and computes them again later, from its tokens; one that is not live does so for a live
+    one to begin.
     """
 
     def __init__(self, settings: LlamaSettings) -> None:
@@ -76,6 +77,7 @@ class LlamaEngine:
     def step(self, work: Sequence[Work]) -> Sequence[Outcome]:
         outcomes = self._join(work)
         answers = [self._answers[each.job] for each in work if each.job in self._answers]
+        answers.sort(key=lambda answer: not answer.live)
         began = time.perf_counter()
         rounds = 0
         while True:
@@ -117,6 +119,7 @@ class LlamaEngine:
         prompt = self._prompts.prompt(request)
         sampler = Sampler(self._model.pointer, request.sampling, prompt.grammar, request.logprobs)
         answer = Answer(work.job, request, prompt, sampler, self._tokeniser)
+        answer.live = work.kind.live
         with closing_all(sampler):
             answer.go_on(work.progress)
         return answer
@@ -132,10 +135,7 @@ class LlamaEngine:
     def _compute(self, answers: Sequence[Answer]) -> None:
         """A token for each answer whose prompt is done, and more of the prompts of the others."""
         active = [answer for answer in answers if not answer.ended]
-        for answer in active:
-            if answer.sequence is None:
-                self._seat(answer, active)
-        seated = [answer for answer in active if answer.sequence is not None]
+        seated = self._placed(active)
         writing = [answer for answer in seated if self._missing(answer) == 1]
         reading = [answer for answer in seated if self._missing(answer) > 1]
         if reading:
@@ -208,18 +208,28 @@ class LlamaEngine:
 
     # Places in the context
 
-    def _seat(self, answer: Answer, active: Sequence[Answer]) -> None:
-        """Give it a sequence with the longest prefix that is there, unless room is short or a
-        longer one is being computed for another answer."""
+    def _placed(self, active: Sequence[Answer]) -> list[Answer]:
+        """Those with a place, after giving one to whom there is one for, the most urgent first: who
+        computes what another one waits for is as urgent as that one."""
+        order: list[Answer] = []
+        for answer in active:
+            if answer.sequence is None:
+                first = self._awaited(answer, active)
+                if first is not None:
+                    order.append(first)
+                elif not self._seat(answer, active) and answer.live:
+                    break  # what comes free is for it, and not for those after it
+            order.append(answer)
+        order += active
+        return [each for each in dict.fromkeys(order) if each.sequence is not None]
+
+    def _seat(self, answer: Answer, active: Sequence[Answer]) -> bool:
+        """Give it a sequence with the longest prefix that is there, unless room is short."""
         source, shared = self._prefix(answer)
-        if self._comes_soon(answer, shared, active):
-            return
-        others = sum(other.sequence is not None for other in active)
-        spare = others * SPARE_CELLS
-        while self._cells.room < len(answer.tokens) - shared + spare or not self._cells.open_ids:
+        while not self._cells.open_ids or self._cells.room < self._needs(answer, shared, active):
             if not self._evict(keep=source):
-                if not self._evict():
-                    return
+                if not ((answer.live and self._push_out(active)) or self._evict()):
+                    return False
                 source, shared = self._prefix(answer)
         sequence = self._cells.open()
         if shared:
@@ -228,6 +238,11 @@ class LlamaEngine:
         answer.sequence = sequence
         if not answer.written:
             answer.cached = shared
+        return True
+
+    def _needs(self, answer: Answer, shared: int, active: Sequence[Answer]) -> int:
+        others = sum(other.sequence is not None for other in active)
+        return len(answer.tokens) - shared + others * SPARE_CELLS
 
     def _prefix(self, answer: Answer) -> tuple[int, int]:
         if not self._reuses:
@@ -236,28 +251,43 @@ class LlamaEngine:
         # The last token is computed in any case: what follows it is asked for.
         return source, min(shared, len(answer.tokens) - 1)
 
-    def _comes_soon(self, answer: Answer, shared: int, active: Sequence[Answer]) -> bool:
-        """Whether an answer whose prompt is being computed begins alike for longer."""
+    def _awaited(self, answer: Answer, active: Sequence[Answer]) -> Answer | None:
+        """An answer whose prompt is being computed and begins alike for longer than any that is
+        there."""
         if not self._reuses:
-            return False
+            return None
+        _, shared = self._prefix(answer)
         for other in active:
             if other.sequence is not None and self._missing(other) > 1:
                 alike = _common(other.tokens, answer.tokens)
                 if alike >= shared + WORTH_WAITING:
-                    return True
-        return False
+                    return other
+        return None
 
     def _make_room(self, active: Sequence[Answer]) -> bool:
         """Free the cells of an idle sequence, or else of the least urgent answer but the first."""
         if self._evict():
             return True
-        seated = [answer for answer in self._answers.values() if answer.sequence is not None]
-        order = {answer.job: place for place, answer in enumerate(active)}
-        seated.sort(key=lambda answer: order.get(answer.job, len(order)))
+        seated = self._by_urgency(active)
         if len(seated) < 2:
             return False
         self._forget(seated[-1])
         return True
+
+    def _push_out(self, active: Sequence[Answer]) -> bool:
+        """Free the cells of the least urgent answer unless it is a live one."""
+        seated = self._by_urgency(active)
+        if not seated or seated[-1].live:
+            return False
+        self._forget(seated[-1])
+        return True
+
+    def _by_urgency(self, active: Sequence[Answer]) -> list[Answer]:
+        """All that have a place; those without a part in this step come last of their kind."""
+        seated = [answer for answer in self._answers.values() if answer.sequence is not None]
+        order = {answer.job: place for place, answer in enumerate(active)}
+        seated.sort(key=lambda answer: (not answer.live, order.get(answer.job, len(order))))
+        return seated
 
     def _evict(self, keep: int = -1) -> bool:
         idle = [sequence for sequence in self._cells.idle if sequence != keep]

@@ -32,6 +32,23 @@ def test_as_many_answers_live_in_the_engine_as_it_has_sequences(path: Path) -> N
     assert llama.recipe(record(path, sequences=5), cores=1).slots == 5
 
 
+@pytest.mark.parametrize(
+    ("sequences", "reserved"), [(1, 0), (2, 1), (8, 1), (15, 1), (16, 2), (240, 30)]
+)
+def test_an_eighth_of_the_sequences_is_for_live_conversations(
+    path: Path, sequences: int, reserved: int
+) -> None:
+    made = llama.recipe(record(path, sequences=sequences), cores=1)
+    assert (made.slots, made.reserved) == (sequences, reserved)
+
+
+def test_how_many_are_reserved_can_be_told(path: Path) -> None:
+    assert llama.recipe(record(path, sequences=4, reserved=0), cores=1).reserved == 0
+    assert llama.recipe(record(path, sequences=4, reserved=3), cores=1).reserved == 3
+    with pytest.raises(EngineError, match="'reserved': 4 of 4 sequences leave none"):
+        llama.recipe(record(path, sequences=4, reserved=4), cores=1)
+
+
 def test_a_kind_that_is_given_counts_more_than_the_file(path: Path) -> None:
     assert llama.recipe(record(path, kind="embedding"), cores=1).slots is None
 

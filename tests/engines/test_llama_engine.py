@@ -1,5 +1,6 @@
 """Answers written together by the real llama.cpp, on models made for the tests."""
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 import gguf_models
 import pytest
 
-from engines.base import EngineError, InvalidInput, Outcome, Work
+from engines.base import EngineError, InvalidInput, JobClass, Outcome, Recipe, UpTo, Work
+from engines.devices import Device
 from engines.generation import (
     Chat,
     ContextLengthExceeded,
@@ -19,12 +21,16 @@ from engines.generation import (
     Sampling,
     TextDelta,
 )
+from engines.language import LanguageModel
 from engines.llama_engine import LlamaEngine, LlamaSettings
+from engines.scheduler import Scheduler
 
 TOLERANCE = 0.02
 """Of log-probabilities: llama.cpp keeps keys and values in 16 bits, and sums batches otherwise."""
 
 GREEDY = Sampling(temperature=0)
+
+WORDS = "one two three four five "
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a scripted model and one of random weights."""
     folder = tmp_path_factory.mktemp("gguf")
     gguf_models.scripted(folder / "scripted.gguf")
-    gguf_models.scripted(folder / "endless.gguf", "one two three four five ", ends=False)
+    gguf_models.scripted(folder / "endless.gguf", WORDS, ends=False)
+    gguf_models.scripted(folder / "long.gguf", WORDS, ends=False, context=16384)
     gguf_models.random(folder / "random.gguf")
     return folder
 
@@ -43,20 +50,23 @@ class Run:
     def __init__(self, engine: LlamaEngine) -> None:
         self.engine = engine
         self.open: dict[int, Generate] = {}
+        self.live: set[int] = set()
         self.events: dict[int, list[Any]] = {}
         self.errors: dict[int, EngineError] = {}
         self.progress: dict[int, list[Any]] = {}
 
-    def add(self, *requests: Generate) -> list[int]:
+    def add(self, *requests: Generate, live: bool = False) -> list[int]:
         """New jobs; answers their numbers."""
         jobs = [len(self.events) + n for n in range(len(requests))]
         for job, request in zip(jobs, requests, strict=True):
             self.open[job] = request
+            if live:
+                self.live.add(job)
             self.events[job], self.progress[job] = [], []
         return jobs
 
     def step(self) -> Sequence[Outcome]:
-        outcomes = self.engine.step([Work(job, request) for job, request in self.open.items()])
+        outcomes = self.engine.step([self._work(*each) for each in self.open.items()])
         for outcome in outcomes:
             self.events[outcome.job] += outcome.events
             self.progress[outcome.job] += outcome.progress
@@ -65,6 +75,10 @@ class Run:
             if outcome.done:
                 del self.open[outcome.job]
         return outcomes
+
+    def _work(self, job: int, request: Generate) -> Work:
+        kind = JobClass.FIRST_SENTENCE if job in self.live else JobClass.REST
+        return Work(job, request, kind=kind)
 
     def finish(self, *, most: int = 2000) -> None:
         for _ in range(most):
@@ -271,7 +285,7 @@ def test_answers_that_do_not_fit_together_give_way_and_still_end(opened: Any) ->
     run.finish()
     for job in jobs:
         assert run.end(job).usage.completion == 100
-        assert run.text(job) == ("one two three four five " * 40)[: len(run.text(job))]
+        assert run.text(job) == (WORDS * 40)[: len(run.text(job))]
 
 
 def test_more_answers_than_sequences_wait_for_each_other(opened: Any) -> None:
@@ -289,6 +303,87 @@ def test_who_is_dropped_leaves_room_for_the_others(opened: Any) -> None:
     del run.open[gone]
     run.finish()
     assert run.end(stays).usage.completion == 100
+
+
+def test_a_live_answers_prompt_is_computed_before_the_others(opened: Any) -> None:
+    run = opened("random", context=2048, cells=8192)
+    prompts = [[1 + (7 * n + k) % 500 for k in range(1000)] for n in range(3)]
+    slow = run.add(*(plain(prompt, max_tokens=4) for prompt in prompts))
+    (live,) = run.add(plain(range(10, 300), max_tokens=4), live=True)
+    while live in run.open:
+        run.step()
+    assert all(not run.events[job] for job in slow)
+    run.finish()
+
+
+def test_a_live_answer_begins_though_the_others_have_all_the_cells(opened: Any) -> None:
+    run = opened("endless", context=256, cells=256)
+    others = run.add(*(asked(max_tokens=100) for _ in range(4)))
+    while not all(run.events[job] for job in others[:2]):
+        run.step()
+    (live,) = run.add(asked("Listen. " * 15, max_tokens=100), live=True)
+    steps = 0
+    while not run.text(live):
+        run.step()
+        steps += 1
+    assert steps <= 3
+    run.finish()
+    for job in (live, *others):
+        assert run.end(job).usage.completion == 100
+        assert run.text(job) == (WORDS * 40)[: len(run.text(job))]
+
+
+def test_what_a_live_answer_waits_for_is_as_urgent_as_it_is(opened: Any) -> None:
+    run = opened("random", context=2048, cells=8192)
+    shared = [1 + n % 500 for n in range(600)]
+    (other,) = run.add(plain(range(20, 480), max_tokens=2))
+    (alike,) = run.add(plain([*shared, *range(3, 500)], max_tokens=2))
+    run.step()
+    (live,) = run.add(plain([*shared, 9, 8, 7], max_tokens=2), live=True)
+    while live in run.open:
+        run.step()
+    assert run.end(live).usage.cached >= 500
+    assert not run.events[alike]
+    run.finish()
+    assert run.end(other).usage.completion == 2
+
+
+async def test_a_live_request_to_a_full_model_is_told_its_first_token_in_a_few_steps(
+    opened: Any,
+) -> None:
+    run = opened("long", context=16384, cells=65536)
+    steps = 0
+
+    class Counted:
+        def step(self, work: Sequence[Work]) -> Sequence[Outcome]:
+            nonlocal steps
+            steps += 1
+            return run.engine.step(work)  # type: ignore[no-any-return]
+
+        def drop(self, job: int) -> None:
+            run.engine.drop(job)
+
+        def close(self) -> None: ...
+
+    scheduler = Scheduler(Device(1))
+    lane = scheduler.open(Recipe("long", Counted, UpTo(4), slots=4, reserved=1, longest_wait=1e9))
+    model = LanguageModel("long", lane)
+    others = [model.generate(asked(str(n)), owner=str(n)) for n in range(6)]
+    told = [asyncio.create_task(anext(each)) for each in others]
+    await asyncio.wait(told[:3])
+    assert sum(each.done() for each in told) == 3
+    began = steps
+    kind = JobClass.FIRST_SENTENCE
+    live = model.generate(asked("live"), owner="live", kind=kind)
+    assert isinstance(await anext(live), TextDelta)
+    assert steps - began <= 4
+    assert not told[5].done()
+    for task in told:
+        task.cancel()
+    await asyncio.gather(*told, return_exceptions=True)
+    for each in (*others, live):
+        await each.aclose()
+    await scheduler.close()
 
 
 def test_an_answer_goes_on_from_what_another_worker_wrote(opened: Any) -> None:
