@@ -151,7 +151,7 @@ class Answers:
             return []
         items = (*self._conversation, heard)
         request = _request(settings.answering, settings, items)
-        return [Push(_respond(PROVISIONAL, settings.answering, settings, request, True))]
+        return [Push(self._respond(PROVISIONAL, settings.answering, settings, request))]
 
     def receive(self, frame: Frame) -> list[Action]:
         """What the graph made of a response."""
@@ -194,7 +194,24 @@ class Answers:
         answer.asked = True
         items = tuple(self._conversation) if answer.items is None else answer.items
         request = _request(answer.answering, settings, items)
-        return [Push(_respond(answer.id, answer.answering, settings, request, False))]
+        return [Push(self._respond(answer.id, answer.answering, settings, request))]
+
+    def _respond(
+        self,
+        response: str,
+        answering: Answering,
+        settings: ConversationSettings,
+        request: Generate,
+    ) -> Respond:
+        return Respond(
+            response,
+            settings.model,
+            request,
+            spoken=answering.modality == "audio",
+            voice=answering.voice or self._voice,
+            speed=answering.speed,
+            provisional=response == PROVISIONAL,
+        )
 
     def _text(self, answer: _Answer, frame: Text) -> list[Action]:
         actions = self._begun(answer, frame.item)
@@ -327,24 +344,6 @@ def _request(
         max_tokens=answering.max_output_tokens,
         truncate=settings.truncation.mode == "auto",
         retention=settings.truncation.retention,
-    )
-
-
-def _respond(
-    response: str,
-    answering: Answering,
-    settings: ConversationSettings,
-    request: Generate,
-    provisional: bool,
-) -> Respond:
-    return Respond(
-        response,
-        settings.model,
-        request,
-        spoken=answering.modality == "audio",
-        voice=answering.voice,
-        speed=answering.speed,
-        provisional=provisional,
     )
 
 

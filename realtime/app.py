@@ -17,12 +17,18 @@ from engines.models import ModelStore
 from engines.scheduler import Scheduler
 from engines.statistics import SchedulerMetrics
 from engines.tickets import Ticket
-from pipelines.loader import CAPTIONS, load_plan
+from engines.voices import Voices
+from pipelines.loader import ASSISTANT, CAPTIONS, load_plan
 from pipelines.recordings import Recording
+from realtime.client_secrets import ClientSecrets
 from realtime.config import Configuration
-from realtime.endpoint import RealtimeEndpoint
+from realtime.endpoint import Models as SessionModels
+from realtime.endpoint import RealtimeEndpoint, new_id
+from realtime.kinds import ConversationSessions, SessionKind, TranscriptionSessions
 from realtime.language import LanguageModels
 from realtime.metrics import RealtimeMetrics, watch_lag
+from realtime.opening import Door
+from realtime.secrets import Kind, Secrets
 from realtime.services import Models, Transcriber
 from routes.metrics import METRICS
 from routes.services import RouteSettings, Services
@@ -55,7 +61,6 @@ def create_app(configuration: Configuration, data_dir: Path) -> web.Application:
         language_default=configuration.local_chat,
     )
     catalogue.default_transcription()
-    plan = load_plan(CAPTIONS)
     scheduler = Scheduler(Device(cores()), metrics := SchedulerMetrics())
     models = ModelStore(catalogue, scheduler)
     lane = scheduler.open(silero.recipe(cores()))
@@ -64,19 +69,36 @@ def create_app(configuration: Configuration, data_dir: Path) -> web.Application:
         return lane.submit(None, owner=owner, kind=JobClass.PARTIAL, streaming=True)
 
     language = LanguageModels(models, configuration)
-    recording = Recording(plan, models, open_voice_activity)
+    voices = Voices(models, configuration.voices, configuration.defaults.voice)
+    captions = load_plan(CAPTIONS)
+    recording = Recording(captions, models, open_voice_activity)
     services = Services(
         version=version("antiphon"),
         settings=_route_settings(configuration),
         models=Models(models),
         transcriber=Transcriber(models, recording),
         language=language,
+        voices=voices,
     )
     setup(app, services)
     app[METRICS].register(metrics.registry)
     realtime = RealtimeMetrics.register(app[METRICS])
-    endpoint = RealtimeEndpoint(configuration, plan, models, open_voice_activity, realtime)
+    kinds: dict[Kind, SessionKind] = {
+        "transcription": TranscriptionSessions(configuration, captions, models, new_id),
+        "realtime": ConversationSessions(
+            configuration, load_plan(ASSISTANT), models, language, new_id, check_voice=voices.resolve
+        ),
+    }
+    secrets = Secrets()
+    endpoint = RealtimeEndpoint(
+        configuration,
+        Door(configuration, models, language, secrets),
+        kinds,
+        SessionModels(models, open_voice_activity, language, voices),
+        realtime,
+    )
     app.router.add_get("/v1/realtime", endpoint.handle)
+    app.add_routes(ClientSecrets(secrets, kinds, new_id).routes())
     app[SERVER] = Server(scheduler, models, endpoint)
 
     async def run_engines(_: web.Application) -> AsyncIterator[None]:

@@ -88,7 +88,7 @@ class Surroundings:
     new_id: Callable[[str], str]
     decoder: Callable[[AudioFormat], Decoder]
     check_model: Callable[[str, str | None], None]
-    check_voice: Callable[[str], None]
+    check_voice: Callable[[str], object]
     images: bool = False
     audio_of: Callable[[str], bytes | None] = lambda item: None
     heard: Callable[[str], float | None] = lambda item: None

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import orjson
 from aiohttp import WSMsgType, web
@@ -24,7 +24,8 @@ from realtime.events import (
     RetrieveItem,
     SessionUpdate,
     binary_event,
-    parse,
+    decode,
+    read,
 )
 from realtime.retention import RetainedAudio
 
@@ -48,6 +49,23 @@ class SessionLimits:
     idle: float
     longest: float
     outbound: int
+
+
+class Dialect(Protocol):
+    """Translates between the client's events and today's."""
+
+    def inbound(self, message: dict[str, Any]) -> dict[str, Any]: ...
+
+    def outbound(self, event: ServerEvent) -> list[ServerEvent]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTerms:
+    """What one session is called, is bound by, and speaks beside today's events."""
+
+    id: str
+    limits: SessionLimits
+    dialect: Dialect | None = None
 
 
 class _Over(Exception):
@@ -93,20 +111,20 @@ class Session:
 
     def __init__(
         self,
-        session_id: str,
+        terms: SessionTerms,
         socket: web.WebSocketResponse,
         protocol: SessionProtocol,
         build: SessionGraph,
         *,
         retained: RetainedAudio,
-        limits: SessionLimits,
     ) -> None:
-        self.id = session_id
+        self.id = terms.id
         self._socket = socket
         self._protocol = protocol
         self._retained = retained
-        self._limits = limits
-        self._outbound: asyncio.Queue[ServerEvent] = asyncio.Queue(limits.outbound)
+        self._limits = terms.limits
+        self._dialect = terms.dialect
+        self._outbound: asyncio.Queue[ServerEvent] = asyncio.Queue(terms.limits.outbound)
         self._ending: asyncio.Future[_Over] = asyncio.get_running_loop().create_future()
         self._closed = asyncio.Event()
         self.graph = build(self._deliver)
@@ -180,7 +198,7 @@ class Session:
 
     async def _receive(self, text: str) -> None:
         big = len(text) > BIG_MESSAGE
-        event = await asyncio.to_thread(parse, text) if big else parse(text)
+        event = await asyncio.to_thread(self._parse, text) if big else self._parse(text)
         if not isinstance(event, Append):
             await self._handle(event)
             return
@@ -188,6 +206,12 @@ class Session:
         for piece in event.split(rate):
             self._do(self._protocol.receive(piece))
             await self._ready(len(piece.audio) / rate)
+
+    def _parse(self, text: str) -> ClientEvent | BadEvent:
+        message = decode(text)
+        if isinstance(message, BadEvent):
+            return message
+        return read(message if self._dialect is None else self._dialect.inbound(message))
 
     async def _handle(self, event: ClientEvent | BadEvent) -> None:
         if isinstance(event, RetrieveItem):
@@ -226,7 +250,8 @@ class Session:
 
     def _send(self, event: ServerEvent) -> None:
         try:
-            self._outbound.put_nowait(event)
+            for told in [event] if self._dialect is None else self._dialect.outbound(event):
+                self._outbound.put_nowait(told)
         except asyncio.QueueFull:
             self.end(OVERLOAD, "the client does not read")
 
@@ -251,9 +276,7 @@ class Session:
 
     def _fail(self) -> None:
         message = "The server had an error while processing this session."
-        for action in self._protocol.fail("server_error", message):
-            if isinstance(action, Send) and not self._outbound.full():
-                self._outbound.put_nowait(action.event)
+        self._do(self._protocol.fail("server_error", message))
 
     async def _close(self, over: _Over) -> None:
         """Send what is queued, then close; a client that does not read is cut off."""
