@@ -1,0 +1,195 @@
+"""What may be sent of an answer's sound and when, and how much of it can have been heard.
+
+No I/O, no clock: times are arguments, in seconds of one monotonic clock. The listener is taken to
+hear at the speed of speech (1x), from when sound leaves.
+"""
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+from pipelines.frames import Answered, AudioOut
+
+PIECE_SECONDS = 0.02
+"""Paced sound leaves in pieces of at least this and less than twice this."""
+SLACK = 1e-6
+"""Seconds that sums of floats may be off."""
+LEAST_WAIT = 0.001
+"""Seconds to sleep at least for sound to be due: some loops wake that much early."""
+ITEMS = 16
+"""Items whose playing is known: the newest."""
+
+
+class Ahead:
+    """How much of what was given a listener has still to hear."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._held_at: float | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether the listener hears nothing meanwhile."""
+        return self._held_at is not None
+
+    def give(self, seconds: float, now: float) -> None:
+        """So much more sound for the listener."""
+        self._until = max(self._until, self._time(now)) + seconds
+
+    def left(self, now: float) -> float:
+        """Seconds that were given and are not heard."""
+        return max(0.0, self._until - self._time(now))
+
+    def hold(self, now: float) -> None:
+        """The listener hears nothing from now on."""
+        if self._held_at is None:
+            self._held_at = now
+
+    def go_on(self, now: float) -> None:
+        """The listener hears again."""
+        if self._held_at is not None:
+            self._until += now - self._held_at
+            self._held_at = None
+
+    def forget(self, now: float) -> None:
+        """What is not heard never will be."""
+        self._until = min(self._until, self._time(now))
+
+    def _time(self, now: float) -> float:
+        return now if self._held_at is None else self._held_at
+
+
+@dataclass(slots=True)
+class _Played:
+    """The sound of one item that was sent: `sent` seconds, all heard at `end`."""
+
+    response: str
+    item: str
+    sent: float
+    end: float
+
+    def heard(self, now: float) -> float:
+        """Gaps lie before what is unheard: sound that comes late begins when it comes."""
+        return self.sent - min(max(self.end - now, 0.0), self.sent)
+
+
+class Playback:
+    """Keeps sound in order and lets it leave: at once, or no more than `lead` seconds before a
+    listener can have heard it. A piece may always leave when the listener has nothing left.
+
+    What is kept is as much as was added: who adds bounds it.
+    """
+
+    def __init__(self, lead: float | None = None) -> None:
+        self.lead = lead
+        self.on_hold = False
+        self._waiting: deque[AudioOut | Answered] = deque()
+        self._played: dict[str, _Played] = {}
+        self._until = 0.0
+
+    @property
+    def until(self) -> float:
+        """When everything that was sent will have been heard."""
+        return self._until
+
+    @property
+    def holding_back(self) -> bool:
+        """Whether a hold keeps sound from leaving."""
+        return self.on_hold and bool(self._waiting)
+
+    def add(self, sound: AudioOut) -> None:
+        """Take sound; `take` gives it back."""
+        self._waiting.append(sound)
+
+    def finish(self, answered: Answered) -> bool:
+        """Keep the end of a response behind its sound; False if none of that is kept."""
+        if any(frame.response == answered.response for frame in self._waiting):
+            self._waiting.append(answered)
+            return True
+        return False
+
+    def due(self) -> float | None:
+        """When `take` will have something; None: not before something changes."""
+        if not self._waiting:
+            return None
+        head = self._waiting[0]
+        if isinstance(head, Answered):
+            return 0.0
+        if self.on_hold:
+            return None
+        if self.lead is None:
+            return 0.0
+        return self._until - max(0.0, self.lead - _seconds(head, self._next_cut(head)))
+
+    def take(self, now: float) -> AudioOut | Answered | None:
+        """What leaves next, if anything may leave now."""
+        due = self.due()
+        if due is None or due > now + SLACK:
+            return None
+        head = self._waiting.popleft()
+        if isinstance(head, Answered):
+            return head
+        head, rest = self._cut(head)
+        if rest is not None:
+            self._waiting.appendleft(rest)
+        self._sent(head, now)
+        return head
+
+    def interrupt(self, response: str | None, now: float) -> None:
+        """Forget the sound of a response (None: of any), sent or not."""
+        for played in self._played.values():
+            if response in (None, played.response):
+                played.sent, played.end = played.heard(now), min(played.end, now)
+        self._waiting = deque(
+            frame for frame in self._waiting if response not in (None, frame.response)
+        )
+        ends = [played.end for played in self._played.values()]
+        self._until = min(self._until, max([now, *ends]))
+
+    def heard(self, now: float, response: str | None = None) -> tuple[str, float] | None:
+        """The item that is heard now, and seconds of it that can have been; else the last that was.
+
+        With `response`, only of its items. An item that a hold keeps back whole counts as heard
+        now. None without any.
+        """
+        played = [each for each in self._played.values() if response in (None, each.response)]
+        unheard = next((each for each in played if each.end > now), None)
+        if unheard is not None:
+            return unheard.item, unheard.heard(now)
+        for frame in self._waiting:
+            if isinstance(frame, AudioOut) and response in (None, frame.response):
+                return frame.item, self._sent_of(frame.item)
+        return (played[-1].item, played[-1].sent) if played else None
+
+    def _next_cut(self, sound: AudioOut) -> int:
+        size = max(1, round(sound.rate * PIECE_SECONDS))
+        return size if len(sound.samples) >= 2 * size else len(sound.samples)
+
+    def _cut(self, sound: AudioOut) -> tuple[AudioOut, AudioOut | None]:
+        if self.lead is None:
+            return sound, None
+        size = self._next_cut(sound)
+        if size == len(sound.samples):
+            return sound, None
+        end = self._sent_of(sound.item) + _seconds(sound, size) + SLACK
+        marks = sum(mark.seconds <= end for mark in sound.marks)
+        return (
+            replace(sound, samples=sound.samples[:size], marks=sound.marks[:marks]),
+            replace(sound, samples=sound.samples[size:], marks=sound.marks[marks:]),
+        )
+
+    def _sent_of(self, item: str) -> float:
+        return self._played[item].sent if item in self._played else 0.0
+
+    def _sent(self, sound: AudioOut, now: float) -> None:
+        seconds = _seconds(sound, len(sound.samples))
+        self._until = max(self._until, now) + seconds
+        if sound.item not in self._played:
+            if len(self._played) == ITEMS:
+                del self._played[next(iter(self._played))]
+            self._played[sound.item] = _Played(sound.response, sound.item, 0.0, now)
+        self._played[sound.item].sent += seconds
+        self._played[sound.item].end = self._until
+
+
+def _seconds(sound: AudioOut, samples: int) -> float:
+    return samples / sound.rate
