@@ -39,14 +39,13 @@ _SESSION: Mapping[str, _Path] = {
     **_OUTPUT,
     "speed": ("audio", "output", "speed"),
     "max_response_output_tokens": ("max_output_tokens",),
-    "temperature": ("antiphon", "temperature"),
 }
 _RESPONSE_IN: Mapping[str, _Path] = {
     **_OUTPUT,
     "max_response_output_tokens": ("max_output_tokens",),
 }
 
-FLAT_KEYS = frozenset(_SESSION) - {"tool_choice"}
+FLAT_KEYS = frozenset(_SESSION) - {"tool_choice"} | {"temperature"}
 """Keys that only a flat session has."""
 
 _CONTENT_OUT = {"output_text": "text", "output_audio": "audio"}
