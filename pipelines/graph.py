@@ -49,6 +49,11 @@ class Node:
         """Take a frame; must not block."""
         raise NotImplementedError
 
+    def overhear(self, frame: Frame) -> None:
+        """See a frame that another node sends, whether or not an edge leads here.
+
+        For nodes that define it; must not block, and sends nothing."""
+
     def emit(self, frame: Frame) -> None:
         """Hand a frame to everything downstream."""
         for output in self.outputs:
@@ -167,6 +172,8 @@ class Graph:
         self._observers: list[Observer] = []
         for node in nodes:
             node.outputs.append(self._tap(node.name))
+            if type(node).overhear is not Node.overhear:
+                self._observers.append(_overhearing(node))
 
     @property
     def nodes(self) -> Mapping[str, Node]:
@@ -228,6 +235,14 @@ class Graph:
                 observer(name, frame)
 
         return show
+
+
+def _overhearing(node: Node) -> Observer:
+    def observe(sender: str, frame: Frame) -> None:
+        if sender != node.name:
+            node.overhear(frame)
+
+    return observe
 
 
 def connect(sender: Node, receiver: Node) -> None:

@@ -6,8 +6,13 @@ stayed below the release level (the threshold minus `HYSTERESIS`) for the silenc
 lasts `PAUSE_SECONDS` and does not end the turn is a pause, until the release level is reached
 again. A turn longer than `longest` is cut at the first quiet, and at the latest `LONGEST_GRACE`
 later.
+
+While `confirm` asks for more than an onset, an onset is suspected to be a turn: it is one, from its
+first window on, once so many seconds of it are above the release level (or `confirm` asks for no
+more than there are), and none after `DISMISS_SECONDS` of quiet.
 """
 
+import math
 from dataclasses import dataclass
 
 from engines.recognition import SAMPLE_RATE
@@ -23,6 +28,8 @@ PAUSE = 0.1
 PAUSE_SECONDS = 0.2
 """Seconds of quiet after which a turn may well be over."""
 LONGEST_GRACE = 5.0
+DISMISS_SECONDS = 0.25
+"""Seconds of quiet after which what was suspected was no turn: a cough, a short "mm-hmm"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,21 @@ class TurnResumed:
     at: int
 
 
-TurnEvent = TurnStarted | TurnPaused | TurnResumed | TurnEnded
+@dataclass(frozen=True, slots=True)
+class TurnSuspected:
+    """Somebody may have begun to speak at `at` (samples), the first loud window."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnDismissed:
+    """What was suspected was no turn, as the quiet until `at` (samples) shows."""
+
+    at: int
+
+
+TurnEvent = TurnStarted | TurnPaused | TurnResumed | TurnEnded | TurnSuspected | TurnDismissed
 
 
 class TurnTaker:
@@ -79,13 +100,19 @@ class TurnTaker:
 
     def __init__(self, settings: TurnSettings = TurnSettings()) -> None:
         self.settings = settings
+        self.confirm = 0.0
+        """Seconds of speech that begin a turn; an onset alone does where they are fewer."""
+        self.patience: float | None = None
+        """Seconds of quiet that end the open turn, instead of the settings' silence; forgotten
+        when speech goes on."""
         self._floor = 0
         self._loud = 0
         self._started: int | None = None
+        self._suspected: int | None = None
         self._quiet_since: int | None = None
         self._paused = False
         self._voiced = 0
-        """Windows of the turn with speech in them."""
+        """Windows with speech in them, of the turn or of what is suspected to be one."""
 
     @property
     def speaking(self) -> bool:
@@ -98,63 +125,114 @@ class TurnTaker:
         return self._paused
 
     @property
-    def reach(self) -> int:
-        """How many samples before the newest a turn that begins next may reach back."""
-        return round(self.settings.prefix_padding * SAMPLE_RATE) + ONSET * WINDOW
+    def suspecting(self) -> bool:
+        """Whether there was an onset that is neither confirmed nor dismissed."""
+        return self._suspected is not None
+
+    @property
+    def quiet_since(self) -> int | None:
+        """Where the quiet that lasts until now began, in the open turn."""
+        return self._quiet_since
 
     def hear(self, at: int, probability: float) -> TurnEvent | None:
         """Take the probability of the window whose first sample is `at`."""
-        if self._started is None:
-            return self._wait(at, probability)
-        return self._follow(at, probability)
+        if self._started is not None:
+            return self._follow(at, probability)
+        if self._suspected is not None:
+            return self._doubt(at, probability, self._suspected)
+        return self._wait(at, probability)
 
     def begin(self, at: int) -> None:
         """Take over a turn that was opened by other means, at `at`."""
-        self._started, self._quiet_since, self._loud, self._paused = at, None, 0, False
-        self._voiced = 0
+        self._forget()
+        self._started = at
 
     def reset(self, floor: int) -> None:
         """No turn is open, and the next one may not reach back beyond `floor`."""
-        self._floor, self._started, self._quiet_since, self._loud = floor, None, None, 0
+        self._forget()
+        self._floor = floor
+
+    def dismiss(self) -> bool:
+        """Suspect nothing any more; whether something was suspected."""
+        suspected = self.suspecting
+        if suspected:
+            self._forget()
+        return suspected
+
+    def _forget(self) -> None:
+        self._started = self._suspected = self._quiet_since = self.patience = None
+        self._loud = self._voiced = 0
         self._paused = False
 
     def _wait(self, at: int, probability: float) -> TurnEvent | None:
         self._loud = self._loud + 1 if probability >= self.settings.threshold else 0
         if self._loud < ONSET:
             return None
-        onset = at - (ONSET - 1) * WINDOW
-        padding = round(self.settings.prefix_padding * SAMPLE_RATE)
-        start = max(self._floor, onset - padding)
-        self.begin(start)
         self._voiced = ONSET
-        return TurnStarted(start)
+        onset = at - (ONSET - 1) * WINDOW
+        if self._confirmed:
+            return self._start(onset)
+        self._suspected = onset
+        return TurnSuspected(onset)
 
-    def _follow(self, at: int, probability: float) -> TurnEvent | None:
-        release = max(RELEASE_FLOOR, self.settings.threshold - HYSTERESIS)
-        if probability >= release:
+    def _doubt(self, at: int, probability: float, onset: int) -> TurnEvent | None:
+        """Follow what is suspected to be a turn."""
+        if probability >= self._release:
             self._voiced += 1
             self._quiet_since = None
+        elif self._quiet_since is None:
+            self._quiet_since = at
+        if self._confirmed:
+            return self._start(onset)
+        end = at + WINDOW
+        if self._quiet_until(end) >= DISMISS_SECONDS * SAMPLE_RATE:
+            self._forget()
+            return TurnDismissed(end)
+        return None
+
+    @property
+    def _confirmed(self) -> bool:
+        return self._voiced >= max(ONSET, math.ceil(self.confirm * SAMPLE_RATE / WINDOW))
+
+    def _start(self, onset: int) -> TurnStarted:
+        padding = round(self.settings.prefix_padding * SAMPLE_RATE)
+        self._started, self._suspected = max(self._floor, onset - padding), None
+        return TurnStarted(self._started)
+
+    def _follow(self, at: int, probability: float) -> TurnEvent | None:
+        if probability >= self._release:
+            self._voiced += 1
+            self._quiet_since = self.patience = None
             if self._paused:
                 self._paused = False
                 return TurnResumed(at)
         elif self._quiet_since is None:
             self._quiet_since = at
         end = at + WINDOW
-        quiet = 0 if self._quiet_since is None else end - self._quiet_since
+        quiet = self._quiet_until(end)
         if quiet >= self._patience(end) * SAMPLE_RATE:
+            voiced = self._voiced
             self.reset(end)
-            return TurnEnded(end, self._voiced * WINDOW / SAMPLE_RATE)
+            return TurnEnded(end, voiced * WINDOW / SAMPLE_RATE)
         if quiet >= PAUSE_SECONDS * SAMPLE_RATE and not self._paused:
             self._paused = True
             return TurnPaused(end, self._voiced * WINDOW / SAMPLE_RATE)
         return None
 
+    @property
+    def _release(self) -> float:
+        return max(RELEASE_FLOOR, self.settings.threshold - HYSTERESIS)
+
+    def _quiet_until(self, end: int) -> int:
+        return 0 if self._quiet_since is None else end - self._quiet_since
+
     def _patience(self, end: int) -> float:
         """Seconds of quiet that end the turn, now that it has lasted until `end`."""
         assert self._started is not None
         lasted = (end - self._started) / SAMPLE_RATE
+        patience = self.settings.silence if self.patience is None else self.patience
         if lasted >= self.settings.longest + LONGEST_GRACE:
             return 0.0
         if lasted >= self.settings.longest:
-            return min(PAUSE, self.settings.silence)
-        return self.settings.silence
+            return min(PAUSE, patience)
+        return patience

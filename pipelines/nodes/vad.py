@@ -4,15 +4,17 @@ Audio goes in as it came; utterances come out: `SpeechStarted`, `Audio` with an 
 where the speaker is silent for a moment, then `SpeechStopped` and `Commit`. In manual mode the
 client commits and nothing is scored. All positions are in session audio, so neither chunk sizes
 nor speed change them.
+
+While an answer is made or heard, speech must last to be a turn: until then there is a `Hold`. With
+an eagerness, what was understood of a turn decides how long a silence ends it. When nobody has
+spoken after an answer for the idle timeout, the silence itself is committed.
 """
 
-from collections import deque
-from typing import ClassVar, Literal
+import asyncio
+from typing import ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
-from engines.tickets import Ticket
 from pipelines.context import Context
 from pipelines.frames import (
     SAMPLE_RATE,
@@ -23,20 +25,29 @@ from pipelines.frames import (
     End,
     Error,
     Frame,
+    Hold,
+    IdleTimeout,
     Pause,
+    Respond,
     Samples,
     SpeechStarted,
     SpeechStopped,
+    Transcript,
 )
-from pipelines.gate import REPLAY
 from pipelines.graph import Inbox, Node, Policy
+from pipelines.idle import IdleTimer
+from pipelines.nodes.vad_settings import Settings as Settings
+from pipelines.scoring import Scorer
+from pipelines.turn_ends import TextTurnModel, TurnJudge, TurnModel
 from pipelines.turns import (
     WINDOW,
+    TurnDismissed,
     TurnEnded,
+    TurnEvent,
     TurnPaused,
     TurnResumed,
-    TurnSettings,
     TurnStarted,
+    TurnSuspected,
     TurnTaker,
 )
 from pipelines.windows import History, Windows
@@ -46,33 +57,26 @@ BATCH = SAMPLE_RATE
 """Most samples that are scored together."""
 LEAST_COMMIT = SAMPLE_RATE // 10
 """Samples below which there is nothing to commit (100 ms, as OpenAI's server has it)."""
-
-
-class Settings(BaseModel):
-    """How utterances are found: by the server, or by the client's own commits."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    mode: Literal["server", "manual"] = "server"
-    threshold: float = Field(0.5, ge=0, le=1)
-    prefix_padding: float = Field(0.3, ge=0, le=5)
-    silence: float = Field(0.5, gt=0, le=10)
-
-    def turns(self) -> TurnSettings:
-        """The part of the settings that turn-taking reads."""
-        return TurnSettings(self.threshold, self.prefix_padding, self.silence)
+JUDGED = 8 * SAMPLE_RATE
+"""Samples, the newest, that a turn model may hear."""
 
 
 class VoiceActivity(Node):
     """Silero behind an energy gate, and the turns that follow from it."""
 
-    accepts: ClassVar[tuple[type[Frame], ...]] = (Audio, Clear, Commit, Configure, End)
+    accepts: ClassVar[tuple[type[Frame], ...]] = (Audio, Clear, Commit, Configure, End, Respond)
     emits: ClassVar[tuple[type[Frame], ...]] = (
         *(Audio, SpeechStarted, Pause, SpeechStopped),
-        *(Commit, Clear, Configure, End, Error),
+        *(Commit, Clear, Configure, End, Error, Hold, IdleTimeout),
     )
 
-    def __init__(self, name: str, settings: Settings, context: Context) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        context: Context,
+        turn_model: TurnModel | None = None,
+    ) -> None:
         super().__init__(name)
         self._settings = settings
         self._context = context
@@ -80,16 +84,17 @@ class VoiceActivity(Node):
         self._queued = 0
         self._turns = TurnTaker(settings.turns())
         self._windows = Windows(WINDOW)
-        self._gate = context.new_gate()
+        self._scorer = Scorer(
+            context.new_gate(), lambda: context.open_voice_activity(context.owner)
+        )
         self._history = History(round(context.bounds.unspoken * SAMPLE_RATE))
-        self._recent: deque[Samples] = deque(maxlen=REPLAY)
-        """The newest windows, which the model hears too when the gate opens."""
-        self._ticket: Ticket | None = None
         self._item: str | None = None
         self._start = 0
         self._position = 0
         """Samples processed: everything before is in the history and in the open item."""
         self._overflowed = False
+        self._ends = TurnJudge(turn_model or TextTurnModel())
+        self._idle = IdleTimer(context.floor)
 
     @property
     def backlog(self) -> int:
@@ -102,13 +107,32 @@ class VoiceActivity(Node):
             self._queued += len(frame.samples)
         self._inbox.put(frame)
 
+    def overhear(self, frame: Frame) -> None:
+        """Learn what was understood of the open utterance."""
+        if isinstance(frame, Transcript) and frame.item == self._item:
+            self._ends.take(frame)
+            if self._turns.paused:
+                self._judge()
+
     async def run(self) -> None:
         """Work through the inbox until cancelled."""
         try:
             while True:
-                await self._handle(await self._inbox.get())
+                frame = await self._next()
+                if frame is None:
+                    self._time_out()
+                else:
+                    await self._handle(frame)
         finally:
-            self._close_ticket()
+            self._scorer.close()
+
+    async def _next(self) -> Frame | None:
+        """The next frame; None if there is none until the idle timeout may be over."""
+        try:
+            async with asyncio.timeout_at(self._idle_until()):
+                return await self._inbox.get()
+        except TimeoutError:
+            return None
 
     async def _handle(self, frame: Frame) -> None:
         match frame:
@@ -123,6 +147,9 @@ class VoiceActivity(Node):
             case End():
                 self._end()
                 self.emit(frame)
+            case Respond():
+                if not frame.provisional:
+                    self._idle.answer(_now())
             case _:
                 self.emit(frame)
 
@@ -145,51 +172,23 @@ class VoiceActivity(Node):
             if self._settings.mode == "manual":
                 self._take_manual(windows.reshape(-1))
             elif len(windows):
-                self._follow(windows, await self._score(windows))
-
-    async def _score(self, windows: Samples) -> Samples:
-        """Speech probabilities of the windows; silence is zero and costs nothing."""
-        opened = [self._gate.hear(window) for window in windows]
-        probabilities = np.zeros(len(windows), np.float32)
-        start = 0
-        while start < len(windows):
-            stop = start + 1
-            while stop < len(windows) and opened[stop] == opened[start]:
-                stop += 1
-            if opened[start]:
-                probabilities[start:stop] = await self._listen(windows, start, stop)
-            else:
-                self._close_ticket()
-            start = stop
-        self._recent.extend(windows)
-        return probabilities
-
-    async def _listen(self, windows: Samples, start: int, stop: int) -> Samples:
-        """Silero's answer for windows [start, stop), which follow each other behind the gate."""
-        if self._ticket is None:
-            self._ticket = self._context.open_voice_activity(self._context.owner)
-            replay = [*self._recent, *windows[:start]][-REPLAY:]
-            if replay:
-                await self._ask(self._ticket, np.concatenate(replay))
-        return await self._ask(self._ticket, windows[start:stop].reshape(-1))
-
-    @staticmethod
-    async def _ask(ticket: Ticket, samples: Samples) -> Samples:
-        ticket.push(samples, len(samples))
-        pieces: list[Samples] = []
-        missing = len(samples) // WINDOW
-        while missing > 0:
-            piece = await anext(ticket)
-            missing -= len(piece)
-            pieces.append(piece)
-        return np.concatenate(pieces)
-
-    def _close_ticket(self) -> None:
-        if self._ticket is not None:
-            self._ticket.cancel()
-            self._ticket = None
+                probabilities = await self._scorer.score(windows)
+                self._turns.confirm = self._confirm()
+                self._follow(windows, probabilities)
 
     # Turns
+
+    def _confirm(self) -> float:
+        """Seconds of speech that are a turn, as things are; what began goes by the rule that it
+        began under, unless there is no answer any more."""
+        state = self._context.floor.state(_now())
+        if state == "idle" or not self._settings.interrupt:
+            return 0.0
+        if self._turns.suspecting:
+            return self._turns.confirm
+        if state == "speaking":
+            return self._settings.confirm_speaking
+        return self._settings.confirm_thinking
 
     def _follow(self, windows: Samples, probabilities: Samples) -> None:
         unsent = 0
@@ -197,28 +196,49 @@ class VoiceActivity(Node):
             at = self._position
             self._history.add(at, window)
             self._position += WINDOW
-            match self._turns.hear(at, float(probability)):
-                case TurnStarted(at=start):
-                    self._open(start)
-                    self.emit(SpeechStarted(self._require_item(), start))
-                    self._send(*self._history.since(start))
-                    unsent = index + 1
-                case TurnPaused(at=pause, voiced=voiced):
-                    self._send_windows(windows[unsent : index + 1], pause)
-                    unsent = index + 1
-                    self.emit(Pause(self._require_item(), pause, voiced=voiced))
-                case TurnResumed(at=onset):
-                    self._send_windows(windows[unsent:index], onset)
-                    unsent = index
-                    self.emit(Pause(self._require_item(), onset, resumed=True))
-                case TurnEnded(at=end, voiced=voiced):
-                    self._send_windows(windows[unsent : index + 1], end)
-                    unsent = index + 1
-                    item = self._require_item()
-                    self.emit(SpeechStopped(item, end))
-                    self._close(item, end, None, voiced)
+            event = self._turns.hear(at, float(probability))
+            if event is None:
+                continue
+            # The window where speech goes on comes after the news that it does.
+            upto = index if isinstance(event, TurnResumed) else index + 1
+            if self._item is not None:
+                self._send_windows(windows[unsent:upto], event.at)
+            unsent = upto
+            self._act(event)
         if self._item is not None:
             self._send_windows(windows[unsent:], self._position)
+
+    def _act(self, event: TurnEvent) -> None:
+        match event:
+            case TurnSuspected(at=onset):
+                self.emit(Hold(onset))
+            case TurnDismissed(at=at):
+                self.emit(Hold(at, over=True))
+            case TurnStarted(at=start):
+                self._idle.stop()
+                self._open(start)
+                self.emit(SpeechStarted(self._require_item(), start))
+                self._send(*self._history.since(start))
+            case TurnPaused(at=pause, voiced=voiced):
+                self.emit(Pause(self._require_item(), pause, voiced=voiced))
+                self._judge()
+            case TurnResumed(at=onset):
+                self.emit(Pause(self._require_item(), onset, resumed=True))
+            case TurnEnded(at=end, voiced=voiced):
+                item = self._require_item()
+                self.emit(SpeechStopped(item, end))
+                self._close(item, end, None, voiced)
+
+    def _judge(self) -> None:
+        """Set how long a silence ends the turn, by what was understood of it until now."""
+        eagerness, since = self._settings.eagerness, self._turns.quiet_since
+        if eagerness is None or since is None:
+            self._turns.patience = None
+            return
+        _, audio = self._history.since(max(self._start, self._position - JUDGED))
+        self._turns.patience = self._ends.patience(
+            eagerness, since / SAMPLE_RATE, self._turns.settings.silence, audio
+        )
 
     def _send_windows(self, windows: Samples, end: int) -> None:
         samples = windows.reshape(-1)
@@ -235,13 +255,47 @@ class VoiceActivity(Node):
     def _open(self, start: int) -> None:
         self._item = self._context.new_item()
         self._start = start
+        self._ends.begin()
 
     def _close(self, item: str, end: int, request: str | None, voiced: float | None = None) -> None:
         self.emit(Commit(item, self._start, end, request, voiced))
         self._item = None
         self._overflowed = False
+        self._idle.put_off(_now())
+        self._release()
         self._turns.reset(end)
         self._history.forget(end)
+
+    def _release(self) -> None:
+        """Suspect nobody of speaking."""
+        if self._turns.dismiss():
+            self.emit(Hold(self._position, over=True))
+
+    # When nobody speaks
+
+    def _idle_until(self) -> float | None:
+        """When the idle timeout may be over, on the loop's clock."""
+        timeout = self._settings.idle_timeout
+        if timeout is None or self._settings.mode == "manual":
+            return None
+        unspoken = self._position - self._unspoken_start()
+        if self._item is not None or self._turns.suspecting or unspoken < LEAST_COMMIT:
+            return None
+        return self._idle.until(timeout, _now())
+
+    def _time_out(self) -> None:
+        """Commit the silence, if nobody has spoken for the idle timeout."""
+        until, timeout = self._idle_until(), self._settings.idle_timeout
+        if until is None or timeout is None or _now() < until:
+            return
+        self._idle.stop()
+        self._flush_rest()
+        earliest = self._position - round(timeout * SAMPLE_RATE)
+        self._open(max(earliest, self._unspoken_start()))
+        item = self._require_item()
+        self.emit(IdleTimeout(item, self._start, self._position))
+        self._send(*self._history.since(self._start))
+        self._close(item, self._position, None, voiced=0.0)
 
     # What the client asks for
 
@@ -306,6 +360,7 @@ class VoiceActivity(Node):
     def _clear(self, request: str | None) -> None:
         self._position += len(self._windows.flush())
         self._history.forget(self._position)
+        self._release()
         self._turns.reset(self._position)
         self._overflowed = False
         item, self._item = self._item, None
@@ -315,11 +370,13 @@ class VoiceActivity(Node):
         before = self._settings.mode
         self._settings = Settings.model_validate({**self._settings.model_dump(), **frame.settings})
         self._turns.settings = self._settings.turns()
+        if self._turns.paused:
+            self._judge()
         if before == "manual" and self._settings.mode == "server" and self._item is not None:
             self._turns.begin(self._start)
         if before == "server" and self._settings.mode == "manual":
-            self._close_ticket()
-            self._recent.clear()
+            self._scorer.forget()
+            self._release()
             if self._item is not None and self._turns.paused:
                 # Nobody listens any more for whether speech goes on.
                 self.emit(Pause(self._item, self._position, resumed=True))
@@ -327,8 +384,13 @@ class VoiceActivity(Node):
     def _end(self) -> None:
         """No more audio will come: what is open is complete."""
         self._flush_rest()
+        self._release()
         if self._item is None:
             return
         if self._settings.mode == "server":
             self.emit(SpeechStopped(self._item, self._position))
         self._close(self._item, self._position, None)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

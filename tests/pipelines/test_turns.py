@@ -7,18 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.turns import (
+    DISMISS_SECONDS,
     HYSTERESIS,
     LONGEST_GRACE,
     ONSET,
     PAUSE,
     PAUSE_SECONDS,
     WINDOW,
+    TurnDismissed,
     TurnEnded,
     TurnEvent,
     TurnPaused,
     TurnResumed,
     TurnSettings,
     TurnStarted,
+    TurnSuspected,
     TurnTaker,
 )
 
@@ -176,6 +179,111 @@ def test_a_threshold_of_zero_can_still_end_a_turn() -> None:
     assert isinstance(ended, TurnEnded)
 
 
+# Speech over an answer
+
+
+def speech_over_an_answer(*stretches: tuple[float, float], confirm: float = 0.3) -> list[TurnEvent]:
+    """What follows from stretches of a probability for so many seconds, after a second of quiet."""
+    taker = TurnTaker()
+    taker.confirm = confirm
+    heard = [0.0] * windows(1)
+    for value, seconds in stretches:
+        heard += [value] * windows(seconds)
+    return hear_all(taker, heard)
+
+
+ONSET_AT = windows(1) * WINDOW
+
+
+def test_speech_over_an_answer_is_a_turn_from_its_onset_once_it_has_lasted() -> None:
+    suspected, started = speech_over_an_answer((0.9, 0.31))
+    assert suspected == TurnSuspected(ONSET_AT)
+    assert started == TurnStarted(ONSET_AT - round(0.3 * SECOND))
+    assert speech_over_an_answer((0.9, 0.28)) == [suspected]
+
+
+def test_a_cough_over_an_answer_is_dismissed_after_a_short_quiet() -> None:
+    suspected, dismissed = speech_over_an_answer((0.9, 0.2), (0.0, 1.0))
+    assert isinstance(suspected, TurnSuspected)
+    assert isinstance(dismissed, TurnDismissed)
+    quiet = dismissed.at - ONSET_AT - windows(0.2) * WINDOW
+    assert 0 <= quiet - DISMISS_SECONDS * SECOND < WINDOW
+
+
+def test_two_short_bursts_are_no_turn_and_several_are() -> None:
+    burst, gap = (0.9, 0.13), (0.0, 0.1)
+    kinds = [type(event) for event in speech_over_an_answer(burst, gap, burst, (0.0, 1.0))]
+    assert kinds == [TurnSuspected, TurnDismissed], "mm-hmm"
+    many = speech_over_an_answer(burst, gap, burst, gap, burst)
+    assert [type(event) for event in many] == [TurnSuspected, TurnStarted]
+    assert many[1].at == ONSET_AT - round(0.3 * SECOND), "nothing of it is lost"
+
+
+def test_a_second_cough_is_counted_from_its_own_beginning() -> None:
+    cough = ((0.9, 0.2), (0.0, 0.4))
+    kinds = [type(event) for event in speech_over_an_answer(*cough * 3)]
+    assert kinds == [TurnSuspected, TurnDismissed] * 3
+
+
+def test_less_than_an_onset_to_confirm_begins_a_turn_at_once() -> None:
+    (started,) = speech_over_an_answer((0.9, 0.2), confirm=ONSET * WINDOW / SECOND)
+    assert isinstance(started, TurnStarted)
+
+
+def test_what_is_suspected_is_a_turn_when_the_answer_ends_meanwhile() -> None:
+    taker = TurnTaker()
+    taker.confirm = 1.0
+    assert hear_all(taker, [0.9] * 3 + [0.0] * 2) == [TurnSuspected(0)]
+    taker.confirm = 0.0
+    assert hear_all(taker, [0.0], 5 * WINDOW) == [TurnStarted(0)]
+    (ended,) = hear(taker, [0.0] * windows(1), 6 * WINDOW)
+    assert isinstance(ended, TurnEnded)
+    assert ended.voiced == 3 * WINDOW / SECOND
+    assert ended.at - 3 * WINDOW == pytest.approx(SETTINGS.silence * SECOND, abs=WINDOW)
+
+
+def test_a_suspicion_can_be_dropped_and_the_next_onset_is_a_new_one() -> None:
+    taker = TurnTaker()
+    taker.confirm = 1.0
+    assert not taker.dismiss()
+    hear_all(taker, [0.9] * 5)
+    assert taker.suspecting
+    assert taker.dismiss()
+    assert not taker.suspecting
+    assert hear_all(taker, [0.9] * 5, 5 * WINDOW) == [TurnSuspected(5 * WINDOW)]
+
+
+# Patience
+
+
+def test_patience_ends_an_open_turn_sooner_or_later_than_the_silence_would() -> None:
+    for patience in (0.3, 2.0):
+        taker = TurnTaker()
+        hear_all(taker, [0.9] * 10 + [0.0] * 7)
+        assert taker.quiet_since == 10 * WINDOW
+        taker.patience = patience
+        (ended,) = hear(taker, [0.0] * windows(3), 17 * WINDOW)
+        assert 0 <= ended.at - 10 * WINDOW - patience * SECOND < WINDOW
+
+
+def test_patience_is_forgotten_when_speech_goes_on() -> None:
+    taker = TurnTaker()
+    hear_all(taker, [0.9] * 10 + [0.0] * 7)
+    taker.patience = 5.0
+    hear_all(taker, [0.9] * 3, 17 * WINDOW)
+    assert taker.patience is None
+    (ended,) = hear(taker, [0.0] * windows(1), 20 * WINDOW)
+    assert 0 <= ended.at - 20 * WINDOW - SETTINGS.silence * SECOND < WINDOW
+
+
+def test_no_patience_keeps_a_turn_open_that_has_become_too_long() -> None:
+    taker = TurnTaker()
+    hear_all(taker, [0.9] * windows(SETTINGS.longest + 1))
+    taker.patience = 8.0
+    (ended,) = hear(taker, [0.0] * windows(1), windows(SETTINGS.longest + 1) * WINDOW)
+    assert isinstance(ended, TurnEnded)
+
+
 probability = st.one_of(st.sampled_from([0.0, 0.3, 0.36, 0.5, 1.0]), st.floats(0, 1, width=32))
 runs = st.lists(st.tuples(probability, st.integers(1, 400)), max_size=30)
 settings = st.builds(
@@ -192,6 +300,7 @@ def test_turns_alternate_are_not_empty_and_never_overlap(
     stretches: list[tuple[float, int]], wanted: TurnSettings
 ) -> None:
     taker = TurnTaker(wanted)
+    reach = round(wanted.prefix_padding * SECOND) + ONSET * WINDOW
     floor, open_since, paused, at = 0, None, False, 0
     for value, count in stretches:
         for _ in range(count):
@@ -199,7 +308,7 @@ def test_turns_alternate_are_not_empty_and_never_overlap(
                 case TurnStarted(at=start):
                     assert open_since is None
                     assert floor <= start <= at
-                    assert start >= at - taker.reach
+                    assert start >= at - reach
                     open_since = start
                 case TurnEnded(at=end):
                     assert open_since is not None
@@ -219,7 +328,7 @@ def test_turns_alternate_are_not_empty_and_never_overlap(
             assert taker.speaking is (open_since is not None)
             if open_since is not None:
                 assert at - open_since <= (wanted.longest + LONGEST_GRACE) * SECOND + WINDOW + (
-                    taker.reach
+                    reach
                 )
 
 
@@ -237,3 +346,35 @@ def test_settings_may_change_at_any_time(
         at += count * WINDOW
     assert edges == sorted(edges)
     assert all(start < end for start, end in zip(edges[::2], edges[1::2], strict=False))
+
+
+confirms = st.sampled_from([0.0, 0.15, 0.3, 1.0])
+
+
+@given(st.lists(st.tuples(probability, st.integers(1, 40), confirms), max_size=40), settings)
+def test_every_suspicion_ends_in_a_turn_or_is_dismissed_and_no_turn_misses_its_onset(
+    stretches: list[tuple[float, int, float]], wanted: TurnSettings
+) -> None:
+    taker = TurnTaker(wanted)
+    onset, floor, at = None, 0, 0
+    for value, count, confirm in stretches:
+        taker.confirm = confirm
+        for _ in range(count):
+            match taker.hear(at, value):
+                case TurnSuspected(at=where):
+                    assert onset is None
+                    assert confirm > ONSET * WINDOW / SECOND
+                    onset = where
+                case TurnDismissed(at=where):
+                    assert onset is not None
+                    assert where - onset >= DISMISS_SECONDS * SECOND
+                    onset = None
+                case TurnStarted(at=start):
+                    first = at - (ONSET - 1) * WINDOW if onset is None else onset
+                    assert start == max(floor, first - round(wanted.prefix_padding * SECOND))
+                    onset = None
+                case TurnEnded(at=end):
+                    floor = end
+            at += WINDOW
+            assert taker.suspecting is (onset is not None)
+            assert not (taker.suspecting and taker.speaking)
