@@ -160,7 +160,7 @@ def truncated(chat: Chat) -> Chat | None:
     messages = chat.messages
     roles = [message["role"] for message in messages]
     last = max((at for at, role in enumerate(roles) if role == "user"), default=len(messages) - 1)
-    groups = _groups(messages)
+    groups = call_groups(messages)
     for at in range(last):
         gone = {other for other, group in enumerate(groups) if group == groups[at]}
         if roles[at] not in ("system", "developer") and max(gone) < last:
@@ -169,7 +169,7 @@ def truncated(chat: Chat) -> Chat | None:
     return None
 
 
-def _groups(messages: Sequence[Mapping[str, Any]]) -> list[int]:
+def call_groups(messages: Sequence[Mapping[str, Any]]) -> list[int]:
     """For each message which one it goes with: a result with its call's, the others with none."""
     groups = []
     calls: dict[Any, int] = {}

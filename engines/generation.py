@@ -96,7 +96,10 @@ class Generate:
 
     `logprobs` None: none; else that many alternatives for each token, beside the token itself.
     `stop` texts end the answer and are not part of it. `truncate` leaves out the oldest messages
-    (or tokens) where the prompt would not fit; without it that is `ContextLengthExceeded`.
+    (or tokens) where the prompt would not fit beside an answer; without it that is
+    `ContextLengthExceeded`. Each time a conversation outgrew the room for its prompt, so many went
+    that the others took no more than the share `retention` of it: at less than 1, the prompts that
+    follow begin alike until it is full again. Providers truncate as they will.
     """
 
     prompt: Chat | Plain
@@ -106,6 +109,7 @@ class Generate:
     format: Format = Format()
     logprobs: int | None = None
     truncate: bool = False
+    retention: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from engines.generation import (
     Plain,
     Sampling,
     TextDelta,
+    Tool,
 )
 from engines.language import LanguageModel
 from engines.llama_engine import LlamaEngine, LlamaSettings
@@ -242,6 +243,38 @@ def test_the_oldest_messages_are_left_out_where_that_is_asked_for(opened: Any) -
     assert 128 < run.end(job).usage.prompt < 256
 
 
+@pytest.mark.parametrize("retention", [1.0, 0.6])
+def test_a_conversation_that_was_cut_is_not_computed_again_with_each_answer(
+    opened: Any, retention: float
+) -> None:
+    run = opened("long", context=2048, cells=4096)
+    tool = Tool("look", "Looks up a word.", {"type": "object", "properties": {}})
+    messages = [{"role": "system", "content": "You are brief."}]
+    reused = []
+    for number in range(50):
+        messages.append({"role": "user", "content": f"This is question {number}, is it not?"})
+        chat = Chat(tuple(messages), (tool,))
+        (job,) = run.add(Generate(chat, GREEDY, max_tokens=2, truncate=True, retention=retention))
+        run.finish()
+        usage = run.end(job).usage
+        assert usage.prompt <= 2048 - 2
+        reused.append(usage.cached > usage.prompt - 200)
+        messages.append({"role": "assistant", "content": f"It is, and {number} is a number."})
+    # Some twenty questions fit.
+    again = reused[25:].count(False)
+    assert again <= 4 if retention < 1 else again == 25
+
+
+def test_room_is_left_for_the_answer_to_a_conversation_that_is_cut(opened: Any) -> None:
+    run = opened("endless", context=256)
+    messages = [{"role": "user", "content": f"{n}" * 10} for n in range(30)]
+    (job,) = run.add(Generate(Chat(tuple(messages)), GREEDY, truncate=True))
+    (short,) = run.add(Generate(Chat(tuple(messages)), GREEDY, max_tokens=5, truncate=True))
+    run.finish()
+    assert run.end(job).usage.completion >= 256 // 8
+    assert run.end(short).usage.prompt > run.end(job).usage.prompt
+
+
 def test_user_text_never_becomes_a_control_token(opened: Any) -> None:
     run = opened()
     (plain_job,) = run.add(asked("0123456789"))
@@ -344,6 +377,7 @@ def test_what_a_live_answer_waits_for_is_as_urgent_as_it_is(opened: Any) -> None
         run.step()
     assert run.end(live).usage.cached >= 500
     assert not run.events[alike]
+    assert not run.events[other]
     run.finish()
     assert run.end(other).usage.completion == 2
 
