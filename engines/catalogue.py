@@ -23,7 +23,9 @@ from engines.sources import locate, repository_of
 
 __all__ = [
     "DEFAULT_NAMES",
+    "ESPEAK",
     "POCKETSPHINX",
+    "SPEECH_NAMES",
     "Catalogue",
     "InstalledModel",
     "Kind",
@@ -46,12 +48,20 @@ DEFAULT_NAMES = (
 )
 """Names that clients of OpenAI's API ask for; they mean the default transcription model."""
 
-POCKETSPHINX = ModelRecord(name="pocketsphinx", engine="pocketsphinx")
+SPEECH_NAMES = ("default", "tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+"""The same for models that speak; `default` only where one of those is meant."""
 
-_EXAMPLES: Mapping[Kind, tuple[str, str]] = {
+POCKETSPHINX = ModelRecord(name="pocketsphinx", engine="pocketsphinx")
+ESPEAK = ModelRecord(name="espeak", engine="espeak")
+BUILT_IN = (POCKETSPHINX, ESPEAK)
+
+_SPEAKING = ("espeak", "piper")
+
+_EXAMPLES: Mapping[ModelKind, tuple[str, str]] = {
     "chat": ("language model", "qwen3-0.6b"),
     "embedding": ("embedding model", "nomic-embed-text-v1.5"),
     "rerank": ("reranking model", "bge-reranker-v2-m3"),
+    "speech": ("model that speaks", "en_US-lessac-medium"),
 }
 """What a model of each kind is called, and one to install."""
 
@@ -108,11 +118,13 @@ class Catalogue:
         configured: Sequence[ModelRecord] = (),
         default: str | None = None,
         language_default: str | None = None,
+        speech_default: str | None = None,
     ) -> None:
         self._data_dir = data_dir
         self._configured = tuple(configured)
         self._default = None if default == "default" else default
         self._language_default = None if language_default == "default" else language_default
+        self._speech_default = None if speech_default == "default" else speech_default
         self._snapshot = _Snapshot()
         self.refresh()
 
@@ -132,7 +144,8 @@ class Catalogue:
                 refused |= dict.fromkeys((record.name, *record.aliases), str(error))
         taken = {record.name for record in self._configured}
         installed = [m.record(d) for d, m in found.items() if m.name not in taken]
-        builtin = [] if POCKETSPHINX.name in taken else [POCKETSPHINX]
+        builtin = [record for record in BUILT_IN if record.name not in taken]
+        kinds |= {record.name: locate(record, found)[1] for record in builtin}
         by_name: dict[str, ModelRecord] = {}
         for layer in (configured, installed, builtin):
             for record in layer:
@@ -164,6 +177,7 @@ class Catalogue:
         for what, configured, default in (
             ("transcription", self._default, self.default_transcription),
             ("language", self._language_default, self.default_language),
+            ("speech", self._speech_default, self.default_speech),
         ):
             try:
                 if configured is not None:
@@ -191,6 +205,8 @@ class Catalogue:
             raise ModelNotInstalled(name, snapshot.refused[name])
         if name in DEFAULT_NAMES and name != self._default:
             return self.default_transcription()
+        if name in SPEECH_NAMES and name != self._speech_default:
+            return self.default_speech()
         raise ModelNotFound(name, [record.name for record in snapshot.records])
 
     def resolve_text(self, name: str, kind: Kind) -> ModelRecord:
@@ -199,9 +215,19 @@ class Catalogue:
         Raises `Unsupported` for a model of another kind, and `ModelNotFound`, which lists those of
         this kind or names the command that installs one.
         """
-        snapshot = self._snapshot
-        if name == "default" and name not in snapshot.by_name:
+        if name == "default" and name not in self._snapshot.by_name:
             return self.default_language(kind)
+        return self._resolve_kind(name, kind)
+
+    def resolve_speech(self, name: str) -> ModelRecord:
+        """The model that speaks which a name means; OpenAI's names mean the default one. Raises as
+        `resolve_text` does."""
+        if name in SPEECH_NAMES and name not in self._snapshot.by_name:
+            return self.default_speech()
+        return self._resolve_kind(name, "speech")
+
+    def _resolve_kind(self, name: str, kind: ModelKind) -> ModelRecord:
+        snapshot = self._snapshot
         what, example = _EXAMPLES[kind]
         here = [record.name for record in snapshot.of_kind(kind)]
         install = f"run: antiphon pull {example}"
@@ -229,7 +255,8 @@ class Catalogue:
         if self._default is not None:
             record = self.resolve(self._default)
             if self.kind(record) != "transcription":
-                message = f"The model '{self._default}' works on text and cannot transcribe."
+                what = "speaks" if self.kind(record) == "speech" else "works on text"
+                message = f"The model '{self._default}' {what} and cannot transcribe."
                 raise ModelNotInstalled(self._default, message)
             return record
         snapshot = self._snapshot
@@ -237,6 +264,17 @@ class Catalogue:
         if whisper:
             return snapshot.preferred(whisper)
         return snapshot.by_name.get(POCKETSPHINX.name, POCKETSPHINX)
+
+    def default_speech(self) -> ModelRecord:
+        """The configured default; else the first configured Piper voice, the one installed last,
+        or espeak. Raises as `resolve_speech` does when the configured default is not here."""
+        if self._speech_default is not None:
+            return self._resolve_kind(self._speech_default, "speech")
+        snapshot = self._snapshot
+        piper = [record for record in snapshot.of_kind("speech") if record.engine == "piper"]
+        if piper:
+            return snapshot.preferred(piper)
+        return snapshot.by_name.get(ESPEAK.name, ESPEAK)
 
     def default_language(self, kind: Kind = "chat") -> ModelRecord:
         """The configured default (of chat); else the first configured model of this kind, or the
@@ -263,7 +301,7 @@ class Catalogue:
         partial = directory.with_name(directory.name + PARTIAL)
         if not installed and not partial.is_dir():
             record = self.resolve(name)
-            what = "is built in" if record is POCKETSPHINX else "comes from the configuration"
+            what = "is built in" if record in BUILT_IN else "comes from the configuration"
             raise EngineError(f"The model '{name}' {what} and cannot be removed.")
         try:
             if installed:
@@ -303,7 +341,7 @@ class Catalogue:
 def _expected_kind(record: ModelRecord) -> str | None:
     """What a model that is not here would be for, as far as its record tells."""
     if record.engine != "llama":
-        return "transcription"
+        return "speech" if record.engine in _SPEAKING else "transcription"
     known = find_known(record.source or "")
     kind = record.options.get("kind", known.kind if known else None)
     return None if kind is None else str(kind)

@@ -1,7 +1,7 @@
 """Pulls models from the Hugging Face Hub, resuming where an earlier pull stopped.
 
-A repository holds a CTranslate2 Whisper model, or language models as GGUF files, of which one is
-taken.
+A repository holds a CTranslate2 Whisper model, or language models as GGUF files, or Piper voices as
+ONNX files, of which one is taken.
 """
 
 import json
@@ -30,7 +30,10 @@ from engines.installed import (
     read_installed,
 )
 from engines.known_models import KNOWN, KnownModel, find_known
-from engines.repositories import Asked, Variant, asked_for, choose, variants
+from engines.known_voices import REPOSITORY as PIPER_VOICES
+from engines.known_voices import USUAL
+from engines.piper_files import DESCRIPTION, NETWORK, read_voice, voice_names
+from engines.repositories import Asked, Variant, asked_for, choose, choose_voice, variants
 from engines.strict_yaml import nearest
 
 OPTIONAL_FILES = ("preprocessor_config.json",)
@@ -53,13 +56,19 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What one pull fetches: files of one commit of a repository, under one name. `main` is the
-    GGUF file to load, None of a Whisper model."""
+    GGUF or ONNX file to load, None of a Whisper model."""
 
     name: str
     aliases: tuple[str, ...]
     repository: Repository
     files: tuple[HubFile, ...]
     main: str | None = None
+
+    @property
+    def engine(self) -> str:
+        if self.main is None:
+            return "whisper"
+        return "piper" if self.main.endswith(NETWORK) else "llama"
 
     @property
     def total(self) -> int:
@@ -75,8 +84,8 @@ def pull(
     token: str | None = None,
     revision: str | None = None,
 ) -> ModelRecord:
-    """Install the model of this name: a short one (`base`, `qwen3-0.6b`), or one on the hub, as
-    `engines.repositories` says they are written.
+    """Install the model of this name: a short one (`base`, `qwen3-0.6b`, `en_US-lessac-medium`), or
+    one on the hub, as `engines.repositories` says they are written.
 
     Blocks for as long as it takes. `progress` is called with every piece that arrives; what it
     raises ends the pull, and what has arrived is kept for the next one. `endpoint` None means
@@ -105,10 +114,12 @@ def _looked_up(name: str) -> Asked:
         return asked
     near = nearest(name, KNOWN)
     meant = f"; did you mean '{near}'?" if near else "."
+    short = [known for known, model in KNOWN.items() if model.kind != "speech"]
     raise EngineError(
-        f"There is no model '{name}' to pull{meant} Known names: {', '.join(KNOWN)}; "
-        "any 'owner/name' on Hugging Face that holds a CTranslate2 Whisper model or GGUF files "
-        "works too, the latter also as 'owner/name:Q4_K_M' or 'owner/name/file.gguf'."
+        f"There is no model '{name}' to pull{meant} Known names: {', '.join(short)}, and Piper's "
+        f"voices, such as {USUAL}; any 'owner/name' on Hugging Face that holds a CTranslate2 "
+        "Whisper model, GGUF files or a Piper voice works too, files also as 'owner/name:Q4_K_M' "
+        "or 'owner/name/file.gguf'."
     )
 
 
@@ -127,6 +138,8 @@ def _planned(asked: Asked, repository: Repository, listed: tuple[HubFile, ...]) 
     files = {file.name: file for file in listed}
     known = find_known(asked.repository)
     available = variants(files)
+    if _is_voice(asked, files, known, available):
+        return _voice(asked, repository, files)
     whisper = known.engine == "whisper" if known else not (available and lacking(files))
     if whisper and asked.anything:
         return _whisper(repository, files, known)
@@ -144,6 +157,30 @@ def _planned(asked: Asked, repository: Repository, listed: tuple[HubFile, ...]) 
         files=tuple(files[file] for file in chosen.files),
         main=files[chosen.files[0]].local,
     )
+
+
+def _is_voice(
+    asked: Asked, files: Mapping[str, HubFile], known: KnownModel | None, available: list[Variant]
+) -> bool:
+    """Whether a Piper voice is asked for, or the repository holds nothing else."""
+    if not asked.anything:
+        return asked.file is not None and asked.file.endswith(NETWORK)
+    nothing_else = known is None and not available and bool(lacking(files))
+    return nothing_else and bool(voice_names(list(files)))
+
+
+def _voice(asked: Asked, repository: Repository, files: Mapping[str, HubFile]) -> _Plan:
+    chosen = choose_voice(files, asked)
+    wanted = (files[chosen], files[chosen + DESCRIPTION])
+    own = wanted[0].local.removesuffix(NETWORK)
+    if repository.name == PIPER_VOICES:
+        known = find_known(own)
+        name, aliases = own, known.aliases if known else ()
+    else:
+        only = len(voice_names(list(files))) == 1
+        name = repository.name if only else f"{repository.name}/{chosen}"
+        aliases = (own,)
+    return _Plan(name, aliases, repository, wanted, main=wanted[0].local)
 
 
 def _is_usual(chosen: Variant, available: list[Variant], usual: Asked) -> bool:
@@ -170,8 +207,8 @@ def _whisper(
     if missing and known is None:
         raise EngineError(
             f"'{repository.name}' holds neither a CTranslate2 Whisper model (it has no "
-            f"{missing[0]}) nor GGUF files; those are often in a repository called like it, "
-            "with -GGUF at the end."
+            f"{missing[0]}) nor a Piper voice nor GGUF files; those are often in a repository "
+            "called like it, with -GGUF at the end."
         )
     if missing:
         raise EngineError(
@@ -266,7 +303,7 @@ def _finish(partial: Path, directory: Path, plan: _Plan) -> InstalledModel:
     kind = _kind(partial, plan)
     installed = InstalledModel(
         name=plan.name,
-        engine="whisper" if plan.main is None else "llama",
+        engine=plan.engine,
         kind=kind,
         aliases=plan.aliases,
         repository=plan.repository.name,
@@ -291,6 +328,9 @@ def _kind(partial: Path, plan: _Plan) -> ModelKind:
             raise EngineError(f"'{plan.repository.name}' has an empty {missing[0]}.")
         return "transcription"
     try:
+        if plan.engine == "piper":
+            read_voice(partial / plan.main)
+            return "speech"
         return kind_of(read_language_model(partial / plan.main))
     except EngineError as error:
         # The same bytes would come again: what has arrived is not worth its place.

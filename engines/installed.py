@@ -10,21 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engines.base import EngineError
 from engines.gguf_files import part_names
+from engines.piper_files import DESCRIPTION, NETWORK
 
 RECORD_FILE = "model.json"
 PARTIAL = ".partial"
 LEFTOVER = ".old"
 NEEDED_FILES = ("model.bin", "config.json", "tokenizer.json")
 
-ModelKind = Literal["transcription", "chat", "embedding", "rerank"]
+ModelKind = Literal["transcription", "chat", "embedding", "rerank", "speech"]
 """What a model is for."""
 
 
 class ModelRecord(BaseModel):
     """One model, as the configuration's `models:` list writes it.
 
-    `engine` is the name of an engine (`whisper`, `llama`, `pocketsphinx`, `null`); `source` is a
-    directory, a GGUF file for `llama`, or a Hugging Face repository; `options` are the engine's
+    `engine` is the name of an engine (`whisper`, `llama`, `piper`, `pocketsphinx`, `espeak`,
+    `null`); `source` is a directory, a GGUF file for `llama`, an ONNX file for `piper`, or a
+    Hugging Face repository; `options` are the engine's
     own settings.
     """
 
@@ -41,7 +43,8 @@ class InstalledModel(BaseModel):
     """What `model.json` in an installed model's directory says about it.
 
     It names no path, so that the data directory can be moved. `installed_at` is Unix time. `file`
-    is the one to load where that is not the directory: the GGUF file, or the first of its parts.
+    is the one to load where that is not the directory: the GGUF file, or the first of its parts, or
+    the ONNX file of a Piper voice.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,7 +56,7 @@ class InstalledModel(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
     repository: str
     revision: str | None = None
-    file: str | None = Field(default=None, pattern=r"^[^/\\:]+\.[gG][gG][uU][fF]$")
+    file: str | None = Field(default=None, pattern=r"^[^/\\:]+\.([gG][gG][uU][fF]|onnx)$")
     installed_at: float
     bytes: int = 0
 
@@ -85,12 +88,16 @@ def read_installed(directory: Path) -> InstalledModel:
         raise EngineError(f"{path} cannot be read") from None
     if installed.file:
         present = _present(directory)
-        missing = [name for name in part_names(installed.file) if name not in present]
+        missing = [name for name in _files_of(installed.file) if name not in present]
     else:
         missing = missing_files(directory)
     if missing:
         raise EngineError(f"{directory} lacks {', '.join(missing[:8])}")
     return installed
+
+
+def _files_of(file: str) -> tuple[str, ...]:
+    return (file, file + DESCRIPTION) if file.endswith(NETWORK) else part_names(file)
 
 
 def lacking(names: Collection[str]) -> list[str]:

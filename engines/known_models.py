@@ -1,9 +1,11 @@
 """Models that can be pulled by a short name, and what is known of each."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from engines import known_voices
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +20,8 @@ class KnownModel:
     repository: str
     download_bytes: int
     aliases: tuple[str, ...]
-    engine: Literal["whisper", "llama"] = "whisper"
-    kind: Literal["transcription", "chat", "embedding", "rerank"] = "transcription"
+    engine: Literal["whisper", "llama", "piper"] = "whisper"
+    kind: Literal["transcription", "chat", "embedding", "rerank", "speech"] = "transcription"
     file: str | None = None
     languages: frozenset[str] = frozenset()
     translate: bool = False
@@ -161,12 +163,31 @@ _LANGUAGE = (
         "rerank",
     ),
 )
-_ALL = (*_WHISPER, *_LANGUAGE)
+
+
+def _piper(name: str, aliases: tuple[str, ...]) -> KnownModel:
+    size = known_voices.megabytes(name) * 1_000_000
+    file = known_voices.file_of(name)
+    return KnownModel(name, known_voices.REPOSITORY, size, aliases, "piper", "speech", file)
+
+
+def _speech() -> Iterator[KnownModel]:
+    """The first voice of each speaker can be called by the speaker's name."""
+    taken: set[str] = set()
+    for name in known_voices.VOICES:
+        speaker = known_voices.speaker_of(name)
+        yield _piper(name, () if speaker in taken else (speaker,))
+        taken.add(speaker)
+
+
+_SPEECH = tuple(_speech())
+_ALL = (*_WHISPER, *_LANGUAGE, *_SPEECH)
 
 KNOWN: Mapping[str, KnownModel] = {
     alias: model for model in _WHISPER for alias in model.aliases if "/" not in alias
-} | {model.name: model for model in _LANGUAGE}
-"""Short names (`base`, `turbo`, `qwen3-0.6b`) of models that can be pulled."""
+} | {model.name: model for model in (*_LANGUAGE, *_SPEECH)}
+"""Short names (`base`, `turbo`, `qwen3-0.6b`, `en_US-lessac-medium`) of models that can be
+pulled."""
 
 _BY_ANY_NAME = {name: model for model in _ALL for name in (model.name, *model.aliases)}
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z", re.ASCII)

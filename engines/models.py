@@ -5,13 +5,14 @@ import logging
 from collections.abc import Mapping
 from types import ModuleType
 
-from engines import llama, null, pocketsphinx, whisper
+from engines import espeak, llama, null, piper, pocketsphinx, whisper
 from engines.base import Capabilities, EngineError
 from engines.catalogue import Catalogue, ModelRecord
 from engines.gguf_files import Kind
 from engines.language import LanguageModel
 from engines.recognition import Recogniser, RecognitionOptions
 from engines.scheduler import Lane, Scheduler
+from engines.synthesis import SpeechModel
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +20,12 @@ ENGINES: Mapping[str, ModuleType] = {
     "pocketsphinx": pocketsphinx,
     "whisper": whisper,
     "llama": llama,
+    "piper": piper,
+    "espeak": espeak,
     "null": null,
 }
-"""Each engine's module: its `recipe`, `recogniser`, `capabilities` and `check`."""
+"""Each engine's module: its `recipe`, `capabilities` and `check`; `recogniser` of those that hear,
+`voices` and `knows` of those that speak."""
 
 
 class ModelStore:
@@ -85,7 +89,7 @@ class ModelStore:
     async def recogniser(self, name: str) -> Recogniser:
         """The model, loaded. A load that failed is tried again by the next who asks."""
         record = self.catalogue.resolve(name)
-        if record.engine == "llama":
+        if self.catalogue.kind(record) != "transcription":
             ENGINES[record.engine].check(record, RecognitionOptions())
         lane = await self._lane(record)
         found = self._recognisers.get(record.name)
@@ -99,6 +103,11 @@ class ModelStore:
         """The model for text of this kind, loaded; like `recogniser`."""
         record = self.catalogue.resolve_text(name, kind)
         return LanguageModel(record.name, await self._lane(record))
+
+    async def speech(self, name: str) -> SpeechModel:
+        """The model that speaks, loaded; like `recogniser`."""
+        record = self.catalogue.resolve_speech(name)
+        return SpeechModel(record.name, await self._lane(record))
 
     async def _lane(self, record: ModelRecord) -> Lane:
         load = self._loads.get(record.name)

@@ -1,7 +1,8 @@
 """How a model on Hugging Face is asked for, and which files of its repository are taken.
 
 `owner/name` takes a usual quantisation, `owner/name:Q4_K_M` that one, and
-`owner/name/folder/file.gguf` that file. Whisper models are whole repositories.
+`owner/name/folder/file.gguf` that file. Whisper models are whole repositories, Piper voices are
+files, and the official ones are known by their names.
 """
 
 import re
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 from engines.base import EngineError
 from engines.gguf_files import is_model_name, part_names
 from engines.known_models import find_known, is_repository
+from engines.known_voices import REPOSITORY as PIPER_VOICES
+from engines.known_voices import file_of
+from engines.piper_files import NETWORK, voice_names
 
 USUAL = ("Q4_K_M", "Q8_0")
 """The quantisations to take, the first that there is, where none is asked for."""
@@ -54,6 +58,9 @@ def asked_for(source: str) -> Asked | None:
     are understood, with a quantisation or without."""
     short, _, quantisation = source.partition(":")
     known = find_known(short)
+    voice = file_of(source) if known is None else known.file if known.engine == "piper" else None
+    if voice is not None:
+        return Asked(PIPER_VOICES, file=voice) if source == short else None
     if known is not None:
         return Asked(known.repository, _canonical(quantisation) or None)
     match = _ASKED.match(source)
@@ -62,9 +69,12 @@ def asked_for(source: str) -> Asked | None:
     file = match["file"]
     if file is None:
         # `models/name.gguf` is meant as a path: repositories are not called like files.
-        is_path = match["quantisation"] is None and source.lower().endswith(".gguf")
+        is_file = source.lower().endswith((".gguf", NETWORK))
+        is_path = match["quantisation"] is None and is_file
         chosen = match["quantisation"]
         return None if is_path else Asked(match["repository"], chosen and _canonical(chosen))
+    if _SAFE_PATH.match(file) and file.endswith(NETWORK):
+        return Asked(match["repository"], file=file)
     if not _SAFE_PATH.match(file) or not is_model_name(file):
         return None
     return Asked(match["repository"], file=part_names(file)[0])
@@ -117,6 +127,20 @@ def choose(available: Sequence[Variant], asked: Asked) -> Variant:
         return available[0]
     missing = " or ".join(wanted)
     raise EngineError(f"'{repository}' has no {missing}; {_offer(available, repository)}")
+
+
+def choose_voice(names: Collection[str], asked: Asked) -> str:
+    """The network among a repository's files that is asked for. The `EngineError` where it is not
+    there, or not the only one, lists what can be asked for."""
+    available = [name for name in voice_names(list(names)) if _SAFE_PATH.match(name)]
+    if asked.file in available:
+        return asked.file
+    if asked.file is None and len(available) == 1:
+        return available[0]
+    missing = f"'{asked.repository}' has no {asked.file}"
+    what = missing if asked.file else f"'{asked.repository}' has several voices"
+    offered = _listed([f"{asked.repository}/{name}" for name in available])
+    raise EngineError(f"{what}; pull one of: {offered}." if offered else f"{missing}.")
 
 
 def _offer(available: Sequence[Variant], repository: str) -> str:

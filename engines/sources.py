@@ -9,6 +9,7 @@ from engines.base import EngineError
 from engines.gguf_files import Kind, find_gguf, kind_of, read_language_model
 from engines.installed import InstalledModel, ModelKind, ModelRecord, missing_files
 from engines.known_models import find_known, is_repository
+from engines.piper_files import find_voice, read_voice
 from engines.repositories import Asked, asked_for, quantisation_of
 
 
@@ -23,7 +24,7 @@ def repository_of(source: str) -> str | None:
 def locate(
     record: ModelRecord, found: Mapping[Path, InstalledModel]
 ) -> tuple[ModelRecord, ModelKind]:
-    """`record` with a directory or a GGUF file as its source, and what the model is for.
+    """`record` with a directory or the file to load as its source, and what the model is for.
 
     `found` are the installed models by directory. Raises `EngineError`, a whole sentence; blocks.
     """
@@ -32,6 +33,10 @@ def locate(
             return _language_model(record, found)
         case "whisper" if record.source is not None:
             return _whisper(record, record.source, found), "transcription"
+        case "piper":
+            return _voice(record, found), "speech"
+        case "espeak":
+            return record, "speech"
         case _:
             return record, "transcription"
 
@@ -58,7 +63,7 @@ def _language_model(
     forced = record.options.get("kind")
     kind: ModelKind | None = forced if forced in get_args(Kind) else None
     if find_known(source) is not None or not os.path.exists(source):
-        pulled = _pulled(source, found)
+        pulled = _pulled(source, found, record.engine)
         if pulled is not None:
             directory, installed = pulled
             place = installed.record(directory).source
@@ -74,11 +79,32 @@ def _language_model(
     return record.model_copy(update={"source": str(file)}), kind or kind_of(metadata)
 
 
+def _voice(record: ModelRecord, found: Mapping[Path, InstalledModel]) -> ModelRecord:
+    source = record.source
+    if source is None:
+        raise _unusable(record, "it needs a 'source', an ONNX file or a Hugging Face repository")
+    if find_known(source) is not None or not os.path.exists(source):
+        pulled = _pulled(source, found, record.engine)
+        if pulled is not None:
+            directory, installed = pulled
+            return record.model_copy(update={"source": installed.record(directory).source})
+        asked = asked_for(source)
+        if asked is not None:
+            raise _not_downloaded(record, is_file=asked.file is not None)
+    try:
+        network = find_voice(Path(source))
+        read_voice(network)
+    except EngineError as error:
+        raise _unusable(record, str(error)) from None
+    return record.model_copy(update={"source": str(network)})
+
+
 def _pulled(
-    source: str, found: Mapping[Path, InstalledModel]
+    source: str, found: Mapping[Path, InstalledModel], engine: str
 ) -> tuple[Path, InstalledModel] | None:
-    """The installed language model that `source` means: one of that name, or of the repository."""
-    models = [(path, model) for path, model in found.items() if model.engine == "llama"]
+    """The installed model of this engine that `source` means: one of that name, or of the
+    repository."""
+    models = [(path, model) for path, model in found.items() if model.engine == engine]
     asked = asked_for(source)
     named = (one for one in models if source in (one[1].name, *one[1].aliases))
     fitting = (one for one in models if asked is not None and _fits(one[1], asked))

@@ -49,9 +49,9 @@ def whisper(name: str, source: str | Path, *aliases: str) -> ModelRecord:
     return ModelRecord(name=name, engine="whisper", source=str(source), aliases=aliases)
 
 
-def test_a_fresh_machine_has_pocketsphinx_and_every_default_name_means_it(tmp_path: Path) -> None:
+def test_a_fresh_machine_hears_and_speaks_by_every_default_name(tmp_path: Path) -> None:
     models = Catalogue(tmp_path / "nothing")
-    assert names(models) == ["pocketsphinx"]
+    assert names(models) == ["pocketsphinx", "espeak"]
     for name in ("pocketsphinx", *DEFAULT_NAMES):
         assert models.resolve(name).engine == "pocketsphinx"
     assert models.problems() == []
@@ -61,7 +61,7 @@ def test_an_unknown_name_lists_what_is_there(tmp_path: Path) -> None:
     install(tmp_path, "base")
     with pytest.raises(ModelNotFound) as caught:
         Catalogue(tmp_path).resolve("whisper-2")
-    assert caught.value.available == ("whisper-base", "pocketsphinx")
+    assert caught.value.available == ("whisper-base", "pocketsphinx", "espeak")
 
 
 @pytest.mark.parametrize("name", ["whisper-base", "base", "Systran/faster-whisper-base"])
@@ -91,7 +91,7 @@ def test_a_configured_whisper_model_is_preferred_to_installed_ones(tmp_path: Pat
     models = Catalogue(tmp_path, configured)
     assert models.default_transcription().name == "mine"
     assert models.resolve("m").source == str(WHISPER_NANO)
-    assert names(models) == ["nothing", "mine", "other", "whisper-base", "pocketsphinx"]
+    assert names(models) == ["nothing", "mine", "other", "whisper-base", "pocketsphinx", "espeak"]
 
 
 def test_the_configured_default_wins(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_configured_name_hides_an_installed_one_and_the_built_in_one(tmp_path:
     install(tmp_path, "base")
     fast = ModelRecord(name="pocketsphinx", engine="pocketsphinx", options={"beam": 1e-60})
     models = Catalogue(tmp_path, [whisper("whisper-base", WHISPER_NANO), fast])
-    assert names(models) == ["whisper-base", "pocketsphinx"]
+    assert names(models) == ["whisper-base", "pocketsphinx", "espeak"]
     assert models.resolve("whisper-base").source == str(WHISPER_NANO)
     assert models.resolve("pocketsphinx") == fast
 
@@ -146,7 +146,7 @@ def test_a_configured_repository_that_was_not_pulled_names_the_command(tmp_path:
             models.resolve(name)
         assert str(caught.value) == message + "whisper-de"
     assert models.problems()[0] == message + "whisper-de"
-    assert names(models) == ["pocketsphinx"]
+    assert names(models) == ["pocketsphinx", "espeak"]
     install(tmp_path, "someone/whisper-de")
     models.refresh()
     assert models.resolve("german").name == "mine"
@@ -178,7 +178,7 @@ def test_a_broken_installation_is_left_out_logged_and_reported(
     install(tmp_path, "turbo")
     with caplog.at_level(logging.WARNING, "engines.catalogue"):
         models = Catalogue(tmp_path)
-    assert names(models) == ["whisper-large-v3-turbo", "pocketsphinx"]
+    assert names(models) == ["whisper-large-v3-turbo", "pocketsphinx", "espeak"]
     root = tmp_path / "models"
     assert models.problems() == [
         f"{root}/elsewhere holds a model of another name; the model there is not used.",
@@ -194,7 +194,7 @@ def test_what_a_pull_has_not_finished_is_not_a_model(tmp_path: Path) -> None:
     install(tmp_path, "base").rename(tmp_path / "models" / "whisper-base.partial")
     (tmp_path / "models" / ".whisper-base.lock").touch()
     models = Catalogue(tmp_path)
-    assert names(models) == ["pocketsphinx"]
+    assert names(models) == ["pocketsphinx", "espeak"]
     assert models.problems() == []
 
 
@@ -227,7 +227,7 @@ def test_looking_up_never_touches_the_disk(tmp_path: Path, monkeypatch: pytest.M
         patch.setattr(builtins, "open", touched)
         assert models.resolve("base").name == "whisper-base"
         assert models.resolve("whisper-1").name == "here"
-        assert len(models.records()) == 3
+        assert len(models.records()) == 4
         assert models.installed("base") is not None
         assert len(models.problems()) == 1
         with pytest.raises(ModelNotFound):
@@ -250,7 +250,7 @@ def test_an_installed_model_is_removed_by_any_name(tmp_path: Path, name: str) ->
     models = Catalogue(tmp_path)
     models.remove(name)
     assert not directory.exists()
-    assert names(models) == ["pocketsphinx"]
+    assert names(models) == ["pocketsphinx", "espeak"]
     assert list((tmp_path / "models").iterdir()) == []
 
 
@@ -402,6 +402,7 @@ def test_what_a_configured_model_is_for_is_read_from_its_file(tmp_path: Path) ->
         "head": "rerank",
         "told": "embedding",
         "pocketsphinx": "transcription",
+        "espeak": "speech",
     }
 
 
@@ -536,7 +537,7 @@ def test_an_installed_language_model_is_removed_with_what_is_left_of_a_pull(tmp_
     models = Catalogue(tmp_path)
     models.remove("a/b")
     assert list((tmp_path / "models").iterdir()) == []
-    assert names(models) == ["pocketsphinx"]
+    assert names(models) == ["pocketsphinx", "espeak"]
 
 
 def test_the_known_language_models_are_single_files_of_repositories() -> None:

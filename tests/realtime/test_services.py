@@ -22,6 +22,7 @@ def test_each_model_is_listed_with_what_it_is_for(tmp_path: Path) -> None:
         "mine": "chat",
         "vectors": "embedding",
         "pocketsphinx": "transcription",
+        "espeak": "speech",
     }
     assert models.entry("mine").engine == "llama"
     assert models.default_transcription.name == "pocketsphinx"
