@@ -22,6 +22,8 @@ MAX_LIVE = 1_000
 MAX_BYTES = 16 << 20
 """What the sessions of one tenant's secrets take, as JSON."""
 
+_TOO_MANY = "Too many client secrets are alive. Each may be used until it expires."
+
 
 @dataclass(frozen=True, slots=True)
 class Secret:
@@ -60,7 +62,7 @@ class Secrets:
         full = self._counts[tenant] >= MAX_LIVE or self._sizes[tenant] + secret.size > MAX_BYTES
         if full:
             wait = min((s.expires_at for s in self._live.values() if s.tenant == tenant), default=0)
-            raise Busy("Too many client secrets are alive. Use them again.", max(1.0, wait - now))
+            raise Busy(_TOO_MANY, max(1.0, wait - now))
         value = self._new_value()
         digest = _digest(value)
         self._live[digest] = secret
