@@ -39,7 +39,7 @@ class Answering:
     """How responses are made; a response may differ from its session in any of it.
 
     `voice` None is the server's default voice, `max_output_tokens` None no limit, `temperature`
-    None the model's default.
+    None the model's default. `reasoning_effort` None is no thinking before the answer.
     """
 
     instructions: str = ""
@@ -190,7 +190,8 @@ def _max_output_tokens(fields: Fields, current: int | None) -> int | None:
 def _effort(fields: Fields, current: str | None) -> str | None:
     if fields.is_null("reasoning"):
         return None
-    return fields.child("reasoning").choice("effort", current, None, EFFORTS)
+    effort = fields.child("reasoning").choice("effort", current, None, EFFORTS)
+    return None if effort == "none" else effort
 
 
 def _tools(fields: Fields, current: tuple[Tool, ...]) -> tuple[Tool, ...]:
