@@ -29,7 +29,7 @@ LOGPROBS = "item.input_audio_transcription.logprobs"
 INCLUDABLE = (LOGPROBS,)
 NOISE_REDUCTIONS = ("near_field", "far_field")
 TURN_DETECTIONS = ("server_vad", "semantic_vad")
-IDLE_TIMEOUT_MS = (100, 24 * 3_600_000)
+IDLE_TIMEOUT_MS = (100, 600_000)
 
 MAX_PROMPT = 16_384
 

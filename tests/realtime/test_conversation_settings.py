@@ -16,6 +16,7 @@ from openai.types.realtime.realtime_session_create_response import (
 
 from engines.audio import PCMA
 from engines.generation import ToolChoice
+from pipelines.nodes.vad import Settings as NodeSettings
 from realtime.answering import Answering
 from realtime.conversation_settings import (
     ConversationSettings,
@@ -302,6 +303,7 @@ class TestTurns:
             ({"interrupt_response": "no"}, "interrupt_response"),
             ({"idle_timeout_ms": 99}, "idle_timeout_ms"),
             ({"idle_timeout_ms": 1e4}, "idle_timeout_ms"),
+            ({"idle_timeout_ms": 600_001}, "idle_timeout_ms"),
             ({"type": "semantic_vad", "interrupt_response": 0}, "interrupt_response"),
         ],
     )
@@ -326,6 +328,37 @@ class TestTurns:
         told = conversation_turn_settings(settings)
         assert (told["interrupt"], told["idle_timeout"]) == (False, 2.5)
         assert (told["confirm_speaking"], told["confirm_thinking"]) == (0.0, 0.09)
+
+    @pytest.mark.parametrize(
+        ("detection", "confirm"),
+        [
+            (
+                {
+                    "threshold": 0,
+                    "prefix_padding_ms": 0,
+                    "silence_duration_ms": 20,
+                    "idle_timeout_ms": 100,
+                },
+                0,
+            ),
+            (
+                {
+                    "threshold": 1,
+                    "prefix_padding_ms": 5_000,
+                    "silence_duration_ms": 10_000,
+                    "idle_timeout_ms": 600_000,
+                },
+                5_000,
+            ),
+        ],
+    )
+    def test_the_node_takes_both_ends_of_every_range(
+        self, detection: dict[str, Any], confirm: int
+    ) -> None:
+        extensions = {"confirm_speaking_ms": confirm, "confirm_thinking_ms": confirm}
+        settings = patched(heard(turn_detection=detection), antiphon=extensions)
+        told = conversation_turn_settings(settings)
+        assert NodeSettings.model_validate(told).model_dump() == told
 
     @pytest.mark.parametrize("eagerness", ["low", "medium", "high", "auto"])
     def test_the_node_is_told_the_eagerness_of_semantic_vad(self, eagerness: str) -> None:
