@@ -5,6 +5,7 @@ What was opened is closed in every ending, the concatenated deltas are the done 
 `response.done` is last.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -103,7 +104,8 @@ class ResponseStream:
 
     def arguments(self, call: FunctionCall, delta: str) -> Send:
         """More of a call's arguments."""
-        return self._call_event("response.function_call_arguments.delta", call, delta=delta)
+        name = "response.function_call_arguments.delta"
+        return self._call_event(name, call, {"delta": delta})
 
     def close(self, item: Item, previous: str | None, text: str = "") -> list[Send]:
         """An item is over, with its final status; `text` is all the text that was sent of it."""
@@ -112,8 +114,7 @@ class ResponseStream:
                 events = self._message_done(item, text)
             case FunctionCall():
                 done = {"arguments": item.arguments, "name": item.name}
-                name = "response.function_call_arguments.done"
-                events = [self._call_event(name, item, **done)]
+                events = [self._call_event("response.function_call_arguments.done", item, done)]
             case _:
                 events = []
         events += self._in_conversation("conversation.item.done", item, previous)
@@ -173,14 +174,15 @@ class ResponseStream:
         }
         return self._wire.event(name, **place, **fields)
 
-    def _call_event(self, name: str, call: FunctionCall, **fields: Any) -> Send:
+    def _call_event(self, event: str, call: FunctionCall, fields: Mapping[str, str]) -> Send:
         place = {
             "response_id": self.shell.id,
             "item_id": call.id,
             "output_index": self._open[call.id],
             "call_id": call.call_id,
+            **fields,
         }
-        return self._wire.event(name, **place, **fields)
+        return self._wire.event(event, **place)
 
     def _response(self, ending: Ending | None) -> dict[str, Any]:
         shell, answering = self.shell, self.shell.answering

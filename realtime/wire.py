@@ -12,7 +12,7 @@ class Wire:
     def __init__(self, new_id: Callable[[str], str]) -> None:
         self.new_id = new_id
 
-    def event(self, name: str, **fields: Any) -> Send:
+    def event(self, name: str, /, **fields: Any) -> Send:
         """An event with an id of its own."""
         return Send({"type": name, "event_id": self.new_id("event"), **fields})
 

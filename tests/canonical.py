@@ -14,6 +14,7 @@ from canonical_steps import (
     added,
     answered,
     begun,
+    beside,
     call_item,
     called,
     closed,
@@ -189,10 +190,12 @@ _ALL: tuple[Sequence, ...] = (
             RESPOND,
             created("R"),
             *begun(SPOKEN, Id("U")),
-            flowing(SPOKEN),
-            *closed(SPOKEN, "Let me see."),
-            *called("R", "C", index=1, previous=Id("A")),
-            *called("R", "C2", index=2, previous=Id("C")),
+            beside(
+                SPOKEN,
+                "Let me see.",
+                *called("R", "C", index=1, previous=Id("A")),
+                *called("R", "C2", index=2, previous=Id("C")),
+            ),
             done(
                 "R",
                 [

@@ -178,7 +178,7 @@ def flowing(said: Said) -> Step:
     )
 
 
-def closed(said: Said, text: Any, status: str = "completed") -> tuple[Step, ...]:
+def closed(said: Said, text: Any, status: str = "completed") -> tuple[Server, ...]:
     """A message is closed: 11 to 15 of sequence B."""
     whole = said.whole(text, status)
     name = "response.output_audio_transcript" if said.spoken else "response.output_text"
@@ -188,6 +188,18 @@ def closed(said: Said, text: Any, status: str = "completed") -> tuple[Step, ...]
         Server("response.content_part.done", {**said.ids, "part": said.part(text)}),
         *([Server("conversation.item.done", {"item": whole})] if said.inside else []),
         Server("response.output_item.done", {**said.place, "item": whole}),
+    )
+
+
+def beside(said: Said, text: str, *others: Server) -> Step:
+    """A message goes on and is closed while others, which do not wait for its sound, come."""
+    fields = {**said.ids, "delta": str}
+    return Together(
+        (
+            (Server("response.output_audio_transcript.delta", fields, most=None),),
+            (Server("response.output_audio.delta", fields, most=None), *closed(said, text)),
+            others,
+        )
     )
 
 
@@ -212,7 +224,7 @@ def cut_off(said: Said, status: str, **details: Any) -> tuple[Step, ...]:
     )
 
 
-def called(response: str, item: str, *, index: int = 0, previous: Any = ...) -> tuple[Step, ...]:
+def called(response: str, item: str, *, index: int = 0, previous: Any = ...) -> tuple[Server, ...]:
     """One function call, from its beginning to its end."""
     place = {"response_id": Id(response), "output_index": index}
     ids = {**place, "item_id": Id(item), "call_id": Id(f"{item} call")}
