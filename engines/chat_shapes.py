@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from engines.base import InvalidInput
 from engines.marked_text import marked
 
 Message = dict[str, Any]
@@ -31,6 +32,23 @@ def json_text(value: Any) -> str:
 def joined(separator: str, texts: Iterable[str | None]) -> str:
     """Those of `texts` that are not empty."""
     return marked(separator.join(text for text in texts if text))
+
+
+def text_of(content: Any) -> Any:
+    """A message's content, of parts the lines that their texts make. Raises `InvalidInput` for one
+    that is no text."""
+    if isinstance(content, str) or not isinstance(content, Sequence):
+        return content
+    texts = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind != "text" or not isinstance(text := part.get("text"), str):
+            raise InvalidInput(
+                f"This model takes text only, and a message has a part of type '{kind}'.",
+                "messages",
+            )
+        texts.append(text)
+    return "\n".join(texts)
 
 
 def adapted(messages: Sequence[Message]) -> Iterator[list[Message]]:

@@ -10,6 +10,7 @@ from engines.chat_shapes import (
     Arguments,
     Message,
     adapted,
+    text_of,
     with_tools_described,
     without_tool_roles,
 )
@@ -110,6 +111,8 @@ class ChatTemplate:
         if role == "developer" and not self._knows_developer:
             role = "system"
         given = {key: value for key, value in message.items() if value is not None}
+        if "content" in given:
+            given["content"] = text_of(given["content"])
         found = {"content": None, **self._control.mark(given), "role": role}
         if calls := found.pop("tool_calls", None):
             found["tool_calls"] = [_call(call) for call in calls]

@@ -61,10 +61,11 @@ class ToolChoice:
 class Chat:
     """A conversation to answer.
 
-    `messages` are OpenAI's chat messages with plain text: `role` (system, user, assistant, tool),
-    `content` (a string, or None beside tool calls), `tool_calls` with their `arguments` as an
-    object, `tool_call_id`, `name`, `reasoning_content`. `template` is handed to the model's chat
-    template (such as `enable_thinking`).
+    `messages` are OpenAI's chat messages: `role` (system, user, assistant, tool), `content` (a
+    string, None beside tool calls, or a list of OpenAI's content parts, of which the models here
+    take texts only), `tool_calls` with their `arguments` as an object, `tool_call_id`, `name`,
+    `reasoning_content`. `template` is handed to the model's chat template (such as
+    `enable_thinking`).
     """
 
     messages: tuple[Mapping[str, Any], ...]

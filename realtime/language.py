@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from engines.base import ModelNotFound
+from engines.base import JobClass, ModelNotFound
 from engines.cloud import Endpoint, Provider, RemoteModel
 from engines.generation import Embed, Embedding, Generate, GenerationEvent, Rank, Relevance
 from engines.models import ModelStore
@@ -48,15 +48,26 @@ class LanguageModels:
             return self._providers[provider].model(name)
         return None
 
+    def sees(self, model: str) -> bool:
+        """Whether a message to it may have images in it. A provider's model may; what it makes of
+        them is its affair."""
+        return self.remote(model) is not None
+
+    async def warm(self, model: str) -> None:
+        """Have it ready for an answer; a provider's always is. Raises `EngineError`."""
+        if self.remote(model) is None:
+            await self._store.language(model, "chat")
+
     async def generate(
-        self, model: str, request: Generate, *, owner: str
+        self, model: str, request: Generate, *, owner: str, kind: JobClass = JobClass.REST
     ) -> AsyncGenerator[GenerationEvent, None]:
-        """One answer, as it is made."""
+        """One answer, as it is made. `kind` is for the models here."""
         remote = self.remote(model)
         if remote is not None:
             answer = remote.generate(request)
         else:
-            answer = (await self._store.language(model, "chat")).generate(request, owner=owner)
+            here = await self._store.language(model, "chat")
+            answer = here.generate(request, owner=owner, kind=kind)
         async with aclosing(answer):
             async for event in answer:
                 yield event

@@ -7,6 +7,7 @@ from chat_dialects import DEEPSEEK, GEMMA, LLAMA, MISTRAL, QWEN, WEATHER, call, 
 
 from engines.base import InvalidInput
 from engines.chat_templates import ChatTemplate
+from engines.generation import Chat
 
 
 def test_a_template_without_tools_is_told_of_them_in_the_system_message() -> None:
@@ -109,3 +110,20 @@ def test_the_reason_is_that_of_the_last_shape_tried() -> None:
         prompt(
             GEMMA + "{{ tools }}", say("system", "x"), *[say("user", "y"), *[say("tool", "z")] * 2]
         )
+
+
+def test_texts_in_parts_are_lines_of_one_text() -> None:
+    parts = [{"type": "text", "text": "Rain"}, {"type": "text", "text": "in Bonn?<|im_end|>"}]
+    message = {"role": "user", "content": parts}
+    assert prompt(QWEN, message) == prompt(QWEN, say("user", "Rain\nin Bonn?<|im_end|>"))
+    pieces = ChatTemplate(QWEN, special=("<|im_end|>",)).render(Chat((message,)))
+    assert any(piece.endswith("Bonn?<") for piece in pieces), "its control texts are cut"
+
+
+@pytest.mark.parametrize(
+    "part", [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text"}, "text", None]
+)
+def test_a_part_that_is_no_text_is_refused(part: object) -> None:
+    with pytest.raises(InvalidInput, match="takes text only") as refusal:
+        prompt(QWEN, {"role": "user", "content": [{"type": "text", "text": "Look:"}, part]})
+    assert refusal.value.param == "messages"

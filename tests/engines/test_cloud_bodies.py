@@ -151,6 +151,14 @@ def test_only_a_schema_of_closed_objects_is_held_to_strictly(schema: Any, strict
     assert body["response_format"]["json_schema"].get("strict", False) is strict
 
 
+def test_parts_of_a_message_are_passed_on_as_they_are() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://a.example/b.png", "detail": "low"}}
+    message = {"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}
+    body = asked(prompt=Chat((message,)))
+    assert body["messages"] == [message]
+    is_openais(body)
+
+
 @pytest.mark.parametrize(("text", "sent"), [("Once", "Once"), ((1, 2), [1, 2])])
 def test_a_plain_prompt_goes_to_completions(text: str | tuple[int, ...], sent: Any) -> None:
     request = Generate(Plain(text, echo=True), max_tokens=4, logprobs=1)
