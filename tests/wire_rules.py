@@ -62,15 +62,19 @@ def _last_words(events: Iterable[Event]) -> list[str]:
 
 
 def _joined_deltas(events: Iterable[Event]) -> list[str]:
-    broken, deltas = [], defaultdict[tuple[str, str], str](str)
+    broken, deltas, over = [], defaultdict[tuple[str, str], str](str), set[tuple[str, str]]()
     for event in events:
         place, _, state = event["type"].rpartition(".")
         if place not in _DONE_KEYS:
             continue
         key = (place, event["item_id"])
+        if key in over:
+            broken.append(f"{state} of {key} comes after its end")
         if state == "delta":
             deltas[key] += event["delta"]
-        elif event[_DONE_KEYS[place]] != deltas[key]:
+            continue
+        over.add(key)
+        if event[_DONE_KEYS[place]] != deltas[key]:
             broken.append(f"the deltas of {key} are {deltas[key]!r}, and not what is done")
     return broken
 

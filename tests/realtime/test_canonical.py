@@ -157,3 +157,7 @@ def test_ids_that_come_twice_and_words_after_the_end_break_rules() -> None:
     told = broken_rules([*events, late])
     assert any("event id" in rule for rule in told)
     assert any("after" in rule for rule in told)
+    text = next(at for at, e in enumerate(events) if e["type"].endswith("transcript.done"))
+    delta = next(at for at, e in enumerate(events) if e["type"].endswith("transcript.delta"))
+    moved = [*events[:delta], *events[delta + 1 : text + 1], events[delta], *events[text + 1 :]]
+    assert any("after its end" in rule for rule in broken_rules(moved))
