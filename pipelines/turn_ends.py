@@ -54,7 +54,7 @@ WEIGHTS: Mapping[str, float] = {
     "long": 0.7,
     "dictated": 1.5,
     "question mark": 1.5,
-    "full stop": 0.7,
+    "full stop": 0.4,
     "comma": -2.5,
     "hesitates": -5.0,
     "hangs": -4.0,
@@ -202,10 +202,10 @@ def _end(said: list[str], lexicon: Lexicon) -> Iterator[str]:
         yield "leans"
     elif last in lexicon.closes:
         yield "closes"
-    elif asks and len(said) > 2:
-        yield "asks"
     elif _wants_infinitive(said, lexicon):
         yield "no infinitive"
+    elif asks and len(said) > 2:
+        yield "asks"
 
 
 def _ends_in(said: list[str], phrase: tuple[str, ...]) -> bool:
