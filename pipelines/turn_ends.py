@@ -239,7 +239,8 @@ def _wants_infinitive(said: list[str], lexicon: Lexicon) -> bool:
     places = [place for place, word in enumerate(said) if word in lexicon.modals]
     if not places:
         return False
-    return not any(word.endswith(lexicon.infinitives) for word in said[places[-1] + 1 :])
+    rest = [word for word in said[places[-1] + 1 :] if word not in lexicon.hangs]
+    return not any(word.endswith(lexicon.infinitives) for word in rest)
 
 
 def _subordinate(text: str, said: list[str], lexicon: Lexicon) -> bool:

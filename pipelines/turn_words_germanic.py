@@ -142,7 +142,7 @@ GERMAN = Lexicon(
     subjects=words("ich du er sie es wir ihr man das"),
     modals=words(
         "kann kannst können könnt könnte könntest könnten muss musst müssen müsste soll sollen",
-        "sollte sollten darf dürfen will willst wollen würde würden möchte möchten",
+        "sollte sollten darf dürfen würde würden",
     ),
     infinitives=("en", "ern", "eln", "tun", "sein", "los", "weg", "hin", "raus", "rein", "nicht"),
     starters=words("also und aber ja nein okay äh ähm naja gut na oh"),
