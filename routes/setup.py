@@ -14,6 +14,7 @@ from routes import (
     pages,
     rerank,
     responses,
+    speech,
     transcriptions,
 )
 from routes.response_store import ResponseStore
@@ -48,6 +49,8 @@ def setup(app: web.Application, services: Services) -> None:
             web.post("/v1/completions", completions.complete),
             web.post("/v1/embeddings", embeddings.embed),
             web.post("/v1/rerank", rerank.rerank),
+            web.post("/v1/audio/speech", speech.speak),
+            web.get("/v1/audio/voices", speech.voices),
             web.post("/v1/audio/transcriptions", transcriptions.transcribe),
             web.post("/v1/audio/translations", transcriptions.translate),
             web.post("/v1/responses", responses.create),

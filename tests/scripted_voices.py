@@ -70,8 +70,10 @@ class ScriptedVoices:
         if model not in (None, "tiny-speech", "tts-1", "default"):
             raise ModelNotFound(str(model), ["tiny-speech"])
         for entry in self.entries:
-            if voice in (None, entry.name):
-                return Chosen(entry.model, entry.voice)
+            if voice is None or voice.partition("+")[0] == entry.name:
+                return Chosen(
+                    entry.model, voice and entry.voice and entry.voice + voice[len(entry.name) :]
+                )
         raise InvalidInput(f"There is no voice '{voice}'; there are amy and fr.", "voice")
 
     async def say(
