@@ -90,9 +90,14 @@ class Door:
         )
 
     def _secret(self, request: web.Request) -> Secret | None:
-        for key in keys_from(request):
-            if key.startswith(PREFIX) and (found := self._secrets.find(key, time.time())):
+        given = [key for key in keys_from(request) if key.startswith(PREFIX)]
+        for key in given:
+            found = self._secrets.find(key, time.time())
+            if found is not None:
                 return found
+        if given:
+            message = "The client secret has expired, or is none of this server's."
+            raise Refused("invalid_api_key", message, 3000)
         return None
 
     def _wanted(self, request: web.Request, secret: Secret | None) -> tuple[Kind, str | None]:
