@@ -39,7 +39,7 @@ _MOST_REFUSAL: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SayOptions:
-    """How to say it and whom to ask; without `output` it is played."""
+    """How to say it and whom to ask; without `output` it is played on `device`."""
 
     url: str = DEFAULT_URL
     api_key: str | None = None
@@ -47,12 +47,13 @@ class SayOptions:
     voice: str | None = None
     speed: float = 1.0
     output: Path | None = None
+    device: str | None = None
     verify_tls: bool = True
 
 
 def sink_for(options: SayOptions) -> Sink:
     """Where the speech goes. Raises `ClientError` for a file of no known format."""
-    return SpeakerSink() if options.output is None else FileSink(options.output)
+    return SpeakerSink(options.device) if options.output is None else FileSink(options.output)
 
 
 async def say(text: str, options: SayOptions, sink: Sink) -> None:
@@ -149,6 +150,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("text", nargs="?", help="what to say; - or nothing: stdin")
     parser.add_argument("--file", type=Path, help="say what is in this file")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write, do not play")
+    parser.add_argument("--device", help="loudspeaker, by name or number")
     parser.add_argument("--voice", help="else the server's default")
     parser.add_argument("--model", help="else the server's default")
     parser.add_argument("--speed", type=float, default=1.0, help="0.25 to 4 (%(default)s)")

@@ -97,12 +97,12 @@ class FileSink:
 
 
 class SpeakerSink:
-    """A loudspeaker through PortAudio."""
+    """A loudspeaker through PortAudio; `device` is its number, or a part of its name."""
 
     format = "pcm"
 
-    def __init__(self, device: int | str | None = None) -> None:
-        self._device = device
+    def __init__(self, device: str | None = None) -> None:
+        self._device = int(device) if device is not None and device.isdigit() else device
         self._rest = b""
         self._busy: asyncio.Future[Any] | None = None
 

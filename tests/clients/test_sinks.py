@@ -167,6 +167,14 @@ async def test_the_loudspeaker_plays_every_sample_however_the_bytes_are_cut(
     }
 
 
+@pytest.mark.parametrize(("device", "asked"), [("3", 3), ("Desk", "Desk")])
+async def test_a_loudspeaker_is_chosen_by_number_or_by_name(
+    portaudio: PortAudio, device: str, asked: int | str
+) -> None:
+    async with SpeakerSink(device):
+        assert portaudio.opened[0].settings["device"] == asked
+
+
 async def test_leaving_early_is_silent_at_once(portaudio: PortAudio) -> None:
     portaudio.seconds = 0.02
     speaking = asyncio.create_task(_play(bytes(48_000 * 60)))
