@@ -1,7 +1,7 @@
 """Sentences out of text that is still being written, each with what to say of it.
 
-The rules are our own: libraries of sentence boundaries want whole texts, or wait for the next
-sentence's beginning before they give one, and none of them knows Markdown.
+The rules are our own: libraries of sentence boundaries want whole texts, or hold every sentence
+back until the next one begins, and cut through code, tables and links.
 """
 # ruff: noqa: RUF001 - the marks of other scripts are meant as they stand
 
@@ -26,8 +26,8 @@ _WIDE = "\u2e80"
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence, or a part of one. `text` is a slice of the source, of which nothing is left out
-    between sentences; `spoken` is what to say, "" for nothing."""
+    """A sentence, or a part of one. `text` is a slice of the source, and the slices joined are all
+    of it; `spoken` is what to say, "" for nothing."""
 
     text: str
     spoken: str
