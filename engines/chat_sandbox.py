@@ -1,19 +1,43 @@
 """The Jinja2 that chat templates are written for, in a sandbox.
 
-Its dialect is that of Hugging Face's transformers, whose tests the published templates passed.
+Its dialect is that of Hugging Face's transformers, whose tests the published templates passed. A
+template's time is bounded: whatever repeats itself, a loop or a call, looks at the clock.
 """
 
 import functools
 import json
+import operator
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from engines.marked_text import MARK, marked, plain
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
+
+
+LARGEST: Final = 1 << 24
+"""Items of a list, or characters of a text, that a template calculates."""
+
+MOST_BITS: Final = 1 << 16
+"""Of a number."""
+
+_deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Templates that run in here fail when they have computed for so long, all together."""
+    before = _deadline.set(time.thread_time() + seconds)
+    try:
+        yield
+    finally:
+        _deadline.reset(before)
 
 
 @functools.cache
@@ -66,9 +90,25 @@ def sandbox() -> "SandboxedEnvironment":
     class Sandbox(ImmutableSandboxedEnvironment):
         code_generator_class = Generator
         concat = staticmethod(_concat)
+        look = staticmethod(_look)
+        intercepted_binops = frozenset(_OPERATORS)
+
+        def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+            tree = super()._parse(source, name, filename)
+            for loop in tree.find_all(nodes.For):
+                look = nodes.Call(nodes.EnvironmentAttribute("look"), [], [], None, None)
+                loop.body.insert(0, nodes.ExprStmt(look).set_lineno(loop.lineno))
+            tree.set_environment(self)
+            return tree
 
         def call(self, context: Context, function: Any, /, *args: Any, **named: Any) -> Any:
+            if time.thread_time() > _deadline.get():
+                raise RuntimeError("it takes too long")
             return marked(super().call(context, function, *args, **named))
+
+        def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+            _bounded(operator, left, right)
+            return _OPERATORS[operator](left, right)
 
     @pass_eval_context
     def join(context: EvalContext, *args: Any, **named: Any) -> str:
@@ -80,6 +120,31 @@ def sandbox() -> "SandboxedEnvironment":
     environment.filters.update(tojson=_tojson, join=join, replace=_replace)
     environment.globals.update(raise_exception=_raise_exception, strftime_now=_strftime_now)
     return environment
+
+
+_OPERATORS: Final = {"+": operator.add, "*": operator.mul, "**": operator.pow}
+"""Those whose results can be far larger than what they are made of."""
+
+
+def _look() -> None:
+    """Calling it looks at the clock, as every call does."""
+
+
+def _bounded(operator: str, left: Any, right: Any) -> None:
+    """Raises `RuntimeError` for an operation whose result would be too large."""
+    match left, right:
+        case int(), int():
+            bits = left.bit_length()
+            size = bits * right if operator == "**" else bits + right.bit_length()
+            large = size > MOST_BITS
+        case (int() as count, Sized() as text) | (Sized() as text, int() as count):
+            large = len(text) * count > LARGEST
+        case Sized(), Sized():
+            large = len(left) + len(right) > LARGEST
+        case _:
+            large = False
+    if large:
+        raise RuntimeError("it calculates too much")
 
 
 def _concat(parts: Iterable[str]) -> str:

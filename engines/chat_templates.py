@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from engines.base import EngineError, InvalidInput
-from engines.chat_sandbox import failures, sandbox
+from engines.chat_sandbox import at_most, failures, sandbox
 from engines.chat_shapes import (
     Arguments,
     Message,
@@ -20,6 +20,9 @@ from engines.marked_text import marked, plain
 
 LONGEST_PROMPT: Final = 16 << 20
 """Characters."""
+
+LONGEST_SECONDS: Final = 2.0
+"""Of computing, for one chat. Published templates take milliseconds."""
 
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 
@@ -39,8 +42,8 @@ class ChatTemplate:
     """A model's chat template; without a `source`, ChatML.
 
     No text of a chat becomes one of the `special` texts, within the limits that `ControlTexts`
-    states. The template's time and memory are not bounded, only its result: it comes with the
-    model's file and deserves the same trust. Raises `EngineError` if it does not compile.
+    states. The template's time is bounded and so is its result, but not its memory: it comes with
+    the model's file and deserves the same trust. Raises `EngineError` if it does not compile.
     """
 
     def __init__(
@@ -75,7 +78,8 @@ class ChatTemplate:
         Raises `InvalidInput` with the template's reason if it takes the chat in no shape.
         """
         try:
-            return self._control.pieces(self._rendered(chat))
+            with at_most(LONGEST_SECONDS):
+                return self._control.pieces(self._rendered(chat))
         except failures() as error:
             raise InvalidInput(
                 f"The model's chat template could not take these messages: {_reason(error)}.",
@@ -149,7 +153,8 @@ class ChatTemplate:
         parts only, and pass over a plain text."""
         messages = [{"role": "user", "content": _PROBE}]
         try:
-            return _PROBE in self._text(messages, {"tools": None}, in_parts=in_parts)
+            with at_most(LONGEST_SECONDS):
+                return _PROBE in self._text(messages, {"tools": None}, in_parts=in_parts)
         except failures():
             return False
 

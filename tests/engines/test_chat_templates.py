@@ -4,6 +4,7 @@ import datetime
 import importlib
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -377,3 +378,60 @@ def test_what_is_left_out_is_old_and_leaves_no_result_without_its_call(
         assert shorter.tools == chat.tools
         chat, shorter = shorter, truncated(shorter)
     assert rounds <= len(messages)
+
+
+MANY = "range(99999)"
+SLOW = {
+    "loops in loops": f"{{% for a in {MANY} %}}{{% for b in {MANY} %}}{{% endfor %}}{{% endfor %}}",
+    "a loop that calls itself": (
+        f"{{% for a in {MANY} recursive %}}{{% if loop.depth < 9 %}}{{{{ loop({MANY}) }}}}"
+        "{% endif %}{% endfor %}"
+    ),
+    "a macro that calls itself twice": (
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}"
+    ),
+    "a condition in a loop": (
+        f"{{% for a in {MANY} %}}{{% for b in {MANY} if b < 0 %}}{{% endfor %}}{{% endfor %}}"
+    ),
+}
+
+
+@pytest.mark.parametrize("source", SLOW.values(), ids=SLOW)
+def test_a_template_that_does_not_end_fails(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engines.chat_templates.LONGEST_SECONDS", 0.1)
+    template = ChatTemplate(QWEN)
+    assert "Hello" in "".join(template.render(Chat((say("user", "Hello"),))))
+    slow = ChatTemplate("{% if messages|length > 1 %}" + source + "{% endif %}")
+    began = time.thread_time()
+    with pytest.raises(InvalidInput, match="takes too long"):
+        slow.render(Chat((say("user", "x"), say("assistant", "y"), say("user", "z"))))
+    assert time.thread_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "9 ** (9 ** 9)",
+        "(9 ** 9999) * (9 ** 9999) * (9 ** 9999)",
+        "'x' * 10 ** 8",
+        "10 ** 8 * [1]",
+        "('x' * 9999999) + ('x' * 9999999)",
+    ],
+)
+def test_a_template_that_calculates_too_much_fails(result: str) -> None:
+    with pytest.raises(InvalidInput, match="calculates too much"):
+        ChatTemplate("{{ (" + result + ") | length }}").render(Chat((say("user", "x"),)))
+
+
+def test_a_template_may_calculate() -> None:
+    result = (
+        "{{ 2 ** 10 + 3 * 4 }}{{ 'ab' * 2 + 'c' }}{{ ([1] + [2]) * 2 }}{{ -3 * 'x' }}{{ 0.5 * 2 }}"
+    )
+    assert prompt(result, say("user", "x")) == "1036ababc[1, 2, 1, 2]1.0"
+
+
+def test_long_chats_are_far_from_what_is_too_long() -> None:
+    turns = [say("user" if n % 2 == 0 else "assistant", f"text {n}") for n in range(2001)]
+    began = time.thread_time()
+    assert "text 2000" in prompt(QWEN, *turns)
+    assert time.thread_time() - began < 1
