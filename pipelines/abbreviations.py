@@ -56,8 +56,9 @@ _NEVER = {
 
 _UNLESS = {
     "en": "no nos fig figs vol vols p pp ch sec sect art para eq ed eds ver inc ltd co corp jr sr "
-    "etc al est dept govt temp appt assn misc univ ave blvd rd min max avg tel ext jan feb mar apr jun jul aug sep sept "
-    "oct nov dec mon tue tues wed thu thur thurs fri sat sun oz lb lbs ph.d m.d b.a m.a hr hrs",
+    "etc al est dept govt temp appt assn misc univ ave blvd rd min max avg "
+    "tel ext jan feb mar apr jun jul aug sep sept oct nov dec "
+    "mon tue tues wed thu thur thurs fri sat sun oz lb lbs ph.d m.d b.a m.a hr hrs",
     "de": "nr nrn abb bd bde s abs art kap ziff tel str pl usw usf etc u.s.w min max std mio mrd "
     "tsd stk jh jhd n.chr v.chr co jr sr jan feb mär apr jun jul aug sep sept okt nov dez",
     "fr": "no n° p pp art chap fig vol éd etc tél bd av janv févr avr juil sept oct nov déc apr ex",
