@@ -1,6 +1,9 @@
 """Inboxes keep their bounds, and a graph paces, shows and ends what runs in it."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,12 +15,19 @@ from pipelines.frames import (
     End,
     Frame,
     Interrupt,
-    Metrics,
     SpeechStarted,
     Text,
     Transcript,
 )
 from pipelines.graph import Graph, Inbox, InboxFull, Node, PipelineError, Policy, connect
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics(Frame):
+    """Figures that nobody misses."""
+
+    droppable: ClassVar[bool] = True
+    values: Mapping[str, float]
 
 
 def text(word: str, response: str = "r1") -> Text:
@@ -194,6 +204,17 @@ class Waits(Node):
             self.ended = True
 
 
+class Overhears(Relay):
+    """Passes everything on, and keeps what others send."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.heard: list[Frame] = []
+
+    def overhear(self, frame: Frame) -> None:
+        self.heard.append(frame)
+
+
 def seconds(length: float) -> Audio:
     return Audio(np.zeros(round(length * SAMPLE_RATE), np.float32), 0)
 
@@ -288,3 +309,12 @@ async def test_cancelling_the_graph_ends_its_nodes() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert waiting.ended
+
+
+def test_a_node_overhears_what_others_send_and_not_itself() -> None:
+    first, second = Overhears("first"), Relay("second")
+    connect(first, second)
+    graph = Graph([first, second], [first])
+    graph.push(text("a"))
+    second.emit(text("b"))
+    assert first.heard == [text("a"), text("b")], "both are what `second` sent"
