@@ -26,6 +26,10 @@ WORTH_WAITING = 32
 """Tokens of a prompt that are worth waiting for while another answer computes them."""
 
 
+KEPT_SECONDS = 60.0
+"""For so long after a live answer its tokens are the last to go: its conversation goes on, and all
+of it would have to be computed before the next answer."""
+
 SPARE_CELLS = 16
 """Cells that stay free for each other answer when one begins, so that it need not give way to them
 at once."""
@@ -72,6 +76,7 @@ class LlamaEngine:
             self._pace = Pace(settings.batch)
             self._reuses = not self._model.forgets_whole
             self._answers: dict[int, Answer] = {}
+            self._kept: dict[int, float] = {}  # idle sequences of live answers, and until when
             self._warm_up()
 
     def step(self, work: Sequence[Work]) -> Sequence[Outcome]:
@@ -235,6 +240,8 @@ class LlamaEngine:
         if shared:
             self._cells.share(source, sequence, shared)
             self._context.copy(source, sequence, shared)
+            if answer.live:
+                self._kept.pop(source, None)  # the conversation goes on in this one
         answer.sequence = sequence
         if not answer.written:
             answer.cached = shared
@@ -293,8 +300,11 @@ class LlamaEngine:
         idle = [sequence for sequence in self._cells.idle if sequence != keep]
         if not idle:
             return False
-        self._cells.free(idle[0])
-        self._context.cut(idle[0], 0)
+        now = time.monotonic()
+        oldest = next((each for each in idle if self._kept.get(each, 0.0) <= now), idle[0])
+        self._kept.pop(oldest, None)
+        self._cells.free(oldest)
+        self._context.cut(oldest, 0)
         return True
 
     def _leave(self, answer: Answer) -> None:
@@ -303,6 +313,8 @@ class LlamaEngine:
             return
         if self._reuses and self._cells.held(answer.sequence):
             self._cells.rest(answer.sequence)
+            if answer.live:
+                self._kept[answer.sequence] = time.monotonic() + KEPT_SECONDS
             answer.sequence = None
         else:
             self._forget(answer)

@@ -366,6 +366,38 @@ def test_a_live_answer_begins_though_the_others_have_all_the_cells(opened: Any) 
         assert run.text(job) == (WORDS * 40)[: len(run.text(job))]
 
 
+@pytest.mark.parametrize(("seconds", "known"), [(60.0, True), (0.0, False)])
+def test_a_conversation_is_kept_while_others_ask(
+    opened: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, known: bool
+) -> None:
+    monkeypatch.setattr("engines.llama_engine.KEPT_SECONDS", seconds)
+    run = opened("random", context=1024, cells=1024)
+    conversation = [1 + n % 500 for n in range(300)]
+    for _ in range(3):
+        (live,) = run.add(plain(conversation, max_tokens=2), live=True)
+        run.finish()
+        for first in range(2, 12):
+            run.add(plain(range(first, first + 200), max_tokens=2))
+            run.finish()
+        conversation += [7, 8, 9]
+    assert (run.end(live).usage.cached >= 300) is known
+
+
+def test_no_more_than_the_newest_of_a_conversation_is_kept(opened: Any) -> None:
+    run = opened("random", context=1024, cells=1024, sequences=2)
+    conversation = list(range(10, 40))
+    for _ in range(30):
+        run.add(plain(conversation, max_tokens=2), live=True)
+        run.finish()
+        conversation += [7, 8, 9]
+    other = [plain(range(first, first + 100), max_tokens=2) for first in (100, 200, 300)]
+    for request in (*other, *other):
+        (job,) = run.add(request)
+        run.finish()
+        assert run.end(job).usage.completion == 2
+    assert run.end(job).usage.cached == 99
+
+
 def test_what_a_live_answer_waits_for_is_as_urgent_as_it_is(opened: Any) -> None:
     run = opened("random", context=2048, cells=8192)
     shared = [1 + n % 500 for n in range(600)]
