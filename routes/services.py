@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from aiohttp import web
 
-from engines.base import Capabilities, JobClass, ModelNotFound
+from engines.base import Capabilities, JobClass
 from engines.generation import Embed, Embedding, Generate, GenerationEvent, Rank, Relevance
 from engines.recognition import RecognitionOptions, Samples, Word
 from engines.synthesis import Say, Spoken
@@ -169,23 +169,6 @@ class Voices(Protocol):
         ...
 
 
-class NoVoices:
-    """What a server has that cannot speak."""
-
-    def names(self) -> Sequence[VoiceEntry]:
-        return ()
-
-    def resolve(self, voice: str | None, model: str | None) -> ChosenVoice:
-        raise ModelNotFound(model or voice or "default")
-
-    async def say(
-        self, request: Say, *, model: str | None = None, owner: str, kind: JobClass
-    ) -> AsyncGenerator[Spoken, None]:
-        for _ in ():
-            yield _
-        self.resolve(request.voice, model)
-
-
 class Models(Protocol):
     """The models that are here."""
 
@@ -236,7 +219,7 @@ class Services:
     models: Models
     transcriber: Transcriber
     language: LanguageModels
-    voices: Voices = field(default_factory=NoVoices)
+    voices: Voices
 
 
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
