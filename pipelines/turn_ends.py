@@ -43,7 +43,7 @@ NUMBER = 7
 """Digits from which a number that nobody announced is likely to be a whole one."""
 READ = 60
 """Words that are read, the newest."""
-SLACK = 0.4
+SLACK = 0.2
 """Seconds before the end of speech at which the last word of all of it may be thought to end."""
 
 WEIGHTS: Mapping[str, float] = {

@@ -56,8 +56,8 @@ ENGLISH = Lexicon(
     stranded=words("to from for with at about by"),
     particles=words("in on over"),
     particle_verbs=(
-        *("turn", "switch", "put", "come", "log", "go", "get", "plug", "sign", "check", "hold"),
-        *("fill", "join", "start", "mov", "bring", "is", "it's", "think", "carry", "what"),
+        *("turn", "switch", "put", "come", "log", "going", "get", "plug", "sign", "check", "hold"),
+        *("fill", "join", "start", "mov", "bring", "carry", "what"),
     ),
     subjects=words(
         "i you he she it we they there i'm i'd i'll you're it's he's she's we're let's",
