@@ -72,7 +72,6 @@ class Library:
         self._callback = _Callback(self._hear)
         self.rate = self._start(data_directory())
         """Hz of all its sound."""
-        self._library.espeak_SetSynthCallback(self._callback)
 
     def say(
         self, text: str, voice: str, words_per_minute: int, pitch: int, pause: bool
@@ -80,6 +79,7 @@ class Library:
         """The sound of a text without NUL, and its words. `voice` is one of its identifiers;
         `pause`: silence after it as after a sentence. Blocks."""
         library = self._library
+        library.espeak_SetSynthCallback(self._callback)  # there is one for the whole process
         if library.espeak_SetVoiceByName(voice.encode()):
             raise EngineError(f"espeak-ng does not take its own voice '{voice}'.")
         # They outlive a request, and a voice does not set all of them.
@@ -101,6 +101,9 @@ class Library:
             self._place.cleanup()
 
     def _start(self, data: Path) -> int:
+        # It would look for other data, and speak with none.
+        if not (data / "phontab").is_file():
+            raise EngineError(f"espeak-ng's data is not in {data}.")
         path = os.fsencode(data)
         if len(path) > LONGEST_PATH:
             path = self._shortened(data)

@@ -196,7 +196,7 @@ class ProcessWorker:
             return
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        await _gone(process)
 
     async def close(self) -> None:
         """Let the child finish its step and leave; kill it when it does not."""
@@ -207,7 +207,16 @@ class ProcessWorker:
         process.stdin.close()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await process.wait()
+                await _gone(process)
         except TimeoutError:
             pass
         await self._kill()
+
+
+async def _gone(process: asyncio.subprocess.Process) -> None:
+    """Wait until a child has ended that is about to."""
+    assert process.stdout is not None
+    # It cannot end while it writes what nobody reads: the rest of a reply that was given up.
+    while await process.stdout.read(1 << 16):
+        pass
+    await process.wait()
