@@ -11,7 +11,7 @@ spoken after an answer for the idle timeout, the silence itself is committed.
 """
 
 import asyncio
-from typing import ClassVar
+from typing import ClassVar, TypeGuard
 
 import numpy as np
 
@@ -103,7 +103,7 @@ class VoiceActivity(Node):
 
     def receive(self, frame: Frame) -> None:
         """Queue a frame; everything is done in order."""
-        if isinstance(frame, Audio):
+        if _is_uncut(frame):
             self._queued += len(frame.samples)
         self._inbox.put(frame)
 
@@ -136,6 +136,8 @@ class VoiceActivity(Node):
 
     async def _handle(self, frame: Frame) -> None:
         match frame:
+            case Audio(item=str()) | Commit(item=str()):
+                self.emit(frame)  # an utterance already
             case Audio():
                 await self._hear(self._gather(frame))
             case Commit(request=request):
@@ -157,7 +159,7 @@ class VoiceActivity(Node):
         """The audio at the inbox's head, joined up to a bound, so that it is scored at once."""
         pieces = [first.samples]
         total = len(first.samples)
-        while isinstance(following := self._inbox.peek(), Audio) and total < BATCH:
+        while _is_uncut(following := self._inbox.peek()) and total < BATCH:
             self._inbox.pop()
             pieces.append(following.samples)
             total += len(following.samples)
@@ -394,3 +396,8 @@ class VoiceActivity(Node):
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _is_uncut(frame: Frame | None) -> TypeGuard[Audio]:
+    """Whether it is sound that may have utterances in it."""
+    return isinstance(frame, Audio) and frame.item is None
