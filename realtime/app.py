@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from engines.scheduler import Scheduler
 from engines.statistics import SchedulerMetrics
 from engines.tickets import Ticket
 from engines.voices import Voices
-from pipelines.loader import ASSISTANT, CAPTIONS, load_plan
+from pipelines.loader import ASSISTANT, CAPTIONS, Plan, load_plan
 from pipelines.recordings import Recording
 from realtime.client_secrets import ClientSecrets
 from realtime.config import Configuration
@@ -52,13 +52,63 @@ def create_app(configuration: Configuration, data_dir: Path) -> web.Application:
 
     Raises `ConfigError` and `EngineError`.
     """
-    limits = configuration.limits
-    app = web.Application(client_max_size=limits.upload_bytes)
+    app = web.Application(client_max_size=configuration.limits.upload_bytes)
+    engines = _engines(configuration, data_dir)
+    captions = load_plan(CAPTIONS)
+    recording = Recording(captions, engines.models, engines.open_voice_activity)
+    services = Services(
+        version=version("antiphon"),
+        settings=_route_settings(configuration),
+        models=Models(engines.models),
+        transcriber=Transcriber(engines.models, recording),
+        language=engines.language,
+        voices=engines.voices,
+    )
+    setup(app, services)
+    app[METRICS].register(engines.metrics.registry)
+    realtime = RealtimeMetrics.register(app[METRICS])
+    endpoint = _add_realtime(app, configuration, engines, captions, realtime)
+    app[SERVER] = Server(engines.scheduler, engines.models, endpoint)
+
+    async def run_engines(_: web.Application) -> AsyncIterator[None]:
+        lag = asyncio.create_task(watch_lag(realtime))
+        warm = asyncio.create_task(_warm_up(engines.models))
+        yield
+        for task in (lag, warm):
+            task.cancel()
+        await asyncio.gather(lag, warm, return_exceptions=True)
+        await engines.models.close()
+        await engines.language.close()
+        await engines.scheduler.close()
+
+    async def end_sessions(_: web.Application) -> None:
+        await endpoint.stop(configuration.server.grace_seconds)
+
+    app.cleanup_ctx.append(run_engines)
+    app.on_shutdown.append(end_sessions)
+    return app
+
+
+@dataclass(frozen=True, slots=True)
+class _Engines:
+    """Everything that works with models."""
+
+    scheduler: Scheduler
+    metrics: SchedulerMetrics
+    models: ModelStore
+    language: LanguageModels
+    voices: Voices
+    open_voice_activity: Callable[[str], Ticket]
+
+
+def _engines(configuration: Configuration, data_dir: Path) -> _Engines:
+    defaults = configuration.defaults
     catalogue = Catalogue(
         data_dir,
         configuration.models,
-        default=configuration.defaults.transcription,
+        default=defaults.transcription,
         language_default=configuration.local_chat,
+        speech_default=defaults.speech,
     )
     catalogue.default_transcription()
     scheduler = Scheduler(Device(cores()), metrics := SchedulerMetrics())
@@ -69,24 +119,23 @@ def create_app(configuration: Configuration, data_dir: Path) -> web.Application:
         return lane.submit(None, owner=owner, kind=JobClass.PARTIAL, streaming=True)
 
     language = LanguageModels(models, configuration)
-    voices = Voices(models, configuration.voices, configuration.defaults.voice)
-    captions = load_plan(CAPTIONS)
-    recording = Recording(captions, models, open_voice_activity)
-    services = Services(
-        version=version("antiphon"),
-        settings=_route_settings(configuration),
-        models=Models(models),
-        transcriber=Transcriber(models, recording),
-        language=language,
-        voices=voices,
-    )
-    setup(app, services)
-    app[METRICS].register(metrics.registry)
-    realtime = RealtimeMetrics.register(app[METRICS])
+    voices = Voices(models, configuration.voices, defaults.voice)
+    return _Engines(scheduler, metrics, models, language, voices, open_voice_activity)
+
+
+def _add_realtime(
+    app: web.Application,
+    configuration: Configuration,
+    engines: _Engines,
+    captions: Plan,
+    metrics: RealtimeMetrics,
+) -> RealtimeEndpoint:
+    """Serve both kinds of Realtime sessions, and the secrets that open them."""
+    models, language, voices = engines.models, engines.language, engines.voices
     kinds: dict[Kind, SessionKind] = {
         "transcription": TranscriptionSessions(configuration, captions, models, new_id),
         "realtime": ConversationSessions(
-            configuration, load_plan(ASSISTANT), models, language, new_id, check_voice=voices.resolve
+            configuration, load_plan(ASSISTANT), models, language, voices, new_id=new_id
         ),
     }
     secrets = Secrets()
@@ -94,30 +143,12 @@ def create_app(configuration: Configuration, data_dir: Path) -> web.Application:
         configuration,
         Door(configuration, models, language, secrets),
         kinds,
-        SessionModels(models, open_voice_activity, language, voices),
-        realtime,
+        SessionModels(models, engines.open_voice_activity, language, voices),
+        metrics,
     )
     app.router.add_get("/v1/realtime", endpoint.handle)
     app.add_routes(ClientSecrets(secrets, kinds, new_id).routes())
-    app[SERVER] = Server(scheduler, models, endpoint)
-
-    async def run_engines(_: web.Application) -> AsyncIterator[None]:
-        lag = asyncio.create_task(watch_lag(realtime))
-        warm = asyncio.create_task(_warm_up(models))
-        yield
-        for task in (lag, warm):
-            task.cancel()
-        await asyncio.gather(lag, warm, return_exceptions=True)
-        await models.close()
-        await language.close()
-        await scheduler.close()
-
-    async def end_sessions(_: web.Application) -> None:
-        await endpoint.stop(configuration.server.grace_seconds)
-
-    app.cleanup_ctx.append(run_engines)
-    app.on_shutdown.append(end_sessions)
-    return app
+    return endpoint
 
 
 def cores() -> int:

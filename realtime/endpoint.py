@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import orjson
 from aiohttp import web
 
+from engines.base import EngineError
 from engines.models import ModelStore
 from engines.tickets import Owner, Ticket
 from pipelines.context import Bounds, Context, Speakers, Writers
@@ -142,7 +143,10 @@ class RealtimeEndpoint:
         )
         counted = _Counted(self._metrics, gate, protocol)
         session.graph.observe(counted.observe)
-        counting = asyncio.create_task(counted.run())
+        beside = [
+            asyncio.create_task(counted.run()),
+            asyncio.create_task(self._warm(opened)),
+        ]
         self._sessions.add(session)
         self._metrics.sessions.set(len(self._sessions))
         log.info("opened (%s), model %s", opening.kind, opening.model)
@@ -153,9 +157,16 @@ class RealtimeEndpoint:
         finally:
             self._sessions.discard(session)
             self._metrics.sessions.set(len(self._sessions))
-            counting.cancel()
-            await asyncio.gather(counting, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             session_id.reset(token)
+
+    async def _warm(self, opened: Opened) -> None:
+        try:
+            await self._kinds[opened.opening.kind].warm(opened)
+        except EngineError as error:
+            log.warning("not ready: %s", error)  # whoever needs the model is told
 
     def _graph(self, opened: Opened, deliver: Callable[[Frame], None], gate: CountedGate) -> Graph:
         limits = self._configuration.limits

@@ -1,6 +1,5 @@
 """The two kinds of sessions: the settings they begin with, their pipeline and their protocol."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any, Protocol
 from engines.audio import Decoder
 from engines.models import ModelStore
 from engines.recognition import RecognitionOptions
+from engines.voices import Voices
 from pipelines.floor import Floor
 from pipelines.loader import Plan
 from realtime.config import Configuration
@@ -45,6 +45,10 @@ class SessionKind(Protocol):
 
     def protocol(self, opened: Opened) -> SessionProtocol:
         """The protocol of a new session."""
+        ...
+
+    async def warm(self, opened: Opened) -> None:
+        """Have the session's models in memory before its first turn ends. Raises `EngineError`."""
         ...
 
     def describe(
@@ -100,6 +104,9 @@ class TranscriptionSessions:
         self.check_model(settings.model, settings.transcription.language)
         return echo(settings, session_id, expires_at)
 
+    async def warm(self, opened: Opened) -> None:
+        await self._models.recogniser(opened.opening.model)
+
     def check_model(self, model: str, language: str | None) -> None:
         """Raise `EngineError` when a model cannot transcribe this language."""
         self._models.check(model, RecognitionOptions(language=language))
@@ -118,15 +125,15 @@ class ConversationSessions:
         plan: Plan,
         models: ModelStore,
         language: LanguageModels,
-        new_id: Callable[[str], str],
+        voices: Voices,
         *,
-        check_voice: Callable[[str], object],
+        new_id: Callable[[str], str],
     ) -> None:
         self.plan = plan
         self._configuration = configuration
         self._models = models
         self._language = language
-        self._check_voice = check_voice
+        self._voices = voices
         self._new_id = new_id
 
     def protocol(self, opened: Opened) -> SessionProtocol:
@@ -143,15 +150,14 @@ class ConversationSessions:
             voice=self._default_voice,
             tentative=opened.opening.tentative,
         )
-        now = asyncio.get_running_loop().time
         surroundings = Surroundings(
             new_id=self._new_id,
             decoder=Decoder,
             check_model=self._check_model,
-            check_voice=self._check_voice,
+            check_voice=self._voices.resolve,
             images=self._language.sees(model),
             audio_of=opened.retained.audio_of,
-            heard=lambda item: opened.floor.heard(item, now()),
+            heard=opened.floor.heard,
         )
         return ConversationProtocol(terms, surroundings)
 
@@ -164,8 +170,13 @@ class ConversationSessions:
         settings = merge_conversation(self._begin(model), patch).settings
         self._check_model(settings.input.model, settings.input.transcription.language)
         if settings.answering.voice is not None:
-            self._check_voice(settings.answering.voice)
+            self._voices.resolve(settings.answering.voice)
         return echo_conversation(settings, session_id, expires_at, voice=self._default_voice)
+
+    async def warm(self, opened: Opened) -> None:
+        await self._models.recogniser("default")
+        await self._models.speech(self._voices.resolve(self._default_voice).model)
+        await self._language.warm(opened.opening.model)
 
     @property
     def _default_voice(self) -> str:
