@@ -10,9 +10,9 @@ _NODE_OUTPUT, _NODE_TYPE = 2, 4
 _VALUE_NAME = 1
 
 
-def with_durations(network: bytes) -> bytes | None:
-    """A VITS network that also gives how long each of its inputs sounds, in frames; None for one
-    that cannot.
+def with_durations(network: bytes) -> bytes:
+    """A VITS network that also gives how long each of its inputs sounds, in frames; as it was
+    where it cannot, or does already.
 
     Durations are what its only `Ceil` rounds up; that tensor becomes one more output. Repeated
     fields of messages that come in two parts are joined, so what is new is added at the end.
@@ -24,9 +24,9 @@ def with_durations(network: bytes) -> bytes | None:
         outputs = [bytes(_only(output, _VALUE_NAME)) for output in _values(graph, _OUTPUT)]
         (name,) = (bytes(output) for node in rounded for output in _values(node, _NODE_OUTPUT))
     except ValueError:
-        return None
+        return network
     if len(outputs) != 1 or name in outputs:
-        return network if len(outputs) == 2 and outputs[1] == name else None
+        return network
     return network + field(_GRAPH, field(_OUTPUT, field(_VALUE_NAME, name)))
 
 

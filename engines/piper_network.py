@@ -138,16 +138,13 @@ class Network:
         from piper.voice import PiperVoice
 
         read_voice(self._source)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
+        options = _session_options()
         providers = self._providers(onnxruntime.get_available_providers())
         try:
             network = self._source.read_bytes()
             described = json.loads(description_of(self._source).read_bytes())
             session = onnxruntime.InferenceSession(
-                with_durations(network) or network, options, providers=providers
+                with_durations(network), options, providers=providers
             )
         except OSError as error:
             raise EngineError(f"{self._source} cannot be read: {error.strerror}.") from None
@@ -157,7 +154,15 @@ class Network:
         missing = {"input", "input_lengths", "scales"} - {one.name for one in session.get_inputs()}
         if missing:
             raise EngineError(f"{self._source} is not a Piper voice: it takes no {min(missing)}.")
-        return PiperVoice(session=session, config=PiperConfig.from_dict(described))
+        voice = PiperVoice(session=session, config=PiperConfig.from_dict(described))
+        try:
+            voice.phonemize("a")
+        except RuntimeError:
+            raise EngineError(
+                f"{self._source} cannot be used: espeak-ng has no voice "
+                f"'{voice.config.espeak_voice}', which it needs."
+            ) from None
+        return voice
 
     def _providers(self, offered: list[str]) -> list[Any]:
         if self._device == "cpu":
@@ -172,3 +177,13 @@ class Network:
                 "install onnxruntime-gpu in its place, or leave 'device' out."
             )
         return ["CPUExecutionProvider"]
+
+
+def _session_options() -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # more of them wait for work by spinning
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return options
