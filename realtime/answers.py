@@ -67,7 +67,8 @@ class _Answer:
 
 class Answers:
     """See the module. `heard` says how many seconds of an item's sound its listener can have heard;
-    `voice` is the default voice's name."""
+    `voice` is the default voice's name; `local`: the language model is one of ours, and its chat
+    template can be told things."""
 
     def __init__(
         self,
@@ -77,12 +78,14 @@ class Answers:
         *,
         voice: str,
         heard: Callable[[str], float | None],
+        local: bool,
     ) -> None:
         self._wire = wire
         self._conversation = conversation
         self._conversation_id = conversation_id
         self._voice = voice
         self._heard = heard
+        self._local = local
         self._answers: dict[str, _Answer] = {}
         self._playing: str | None = None
         """The item whose sound was sent last."""
@@ -150,7 +153,7 @@ class Answers:
         if self.active is not None:
             return []
         items = (*self._conversation, heard)
-        request = _request(settings.answering, settings, items)
+        request = self._request(settings.answering, settings, items)
         return [Push(self._respond(PROVISIONAL, settings.answering, settings, request))]
 
     def receive(self, frame: Frame) -> list[Action]:
@@ -193,8 +196,31 @@ class Answers:
             return []
         answer.asked = True
         items = tuple(self._conversation) if answer.items is None else answer.items
-        request = _request(answer.answering, settings, items)
+        request = self._request(answer.answering, settings, items)
         return [Push(self._respond(answer.id, answer.answering, settings, request))]
+
+    def _request(
+        self, answering: Answering, settings: ConversationSettings, items: Sequence[Item]
+    ) -> Generate:
+        """What the language model is asked."""
+        # Thinking aloud is silence to who listens: only where it was asked for.
+        thinks = answering.reasoning_effort not in (None, "minimal")
+        sampling = Sampling()
+        if answering.temperature is not None:
+            sampling = Sampling(temperature=answering.temperature)
+        return Generate(
+            Chat(
+                chat_messages(items, answering.instructions),
+                answering.tools,
+                answering.tool_choice,
+                answering.parallel_tool_calls,
+                {"enable_thinking": thinks} if self._local else {},
+            ),
+            sampling,
+            max_tokens=answering.max_output_tokens,
+            truncate=settings.truncation.mode == "auto",
+            retention=settings.truncation.retention,
+        )
 
     def _respond(
         self,
@@ -321,30 +347,6 @@ class Answers:
         if seconds is None:
             seconds = self._conversation.said(item_id).seconds
         self._conversation.cut(item_id, seconds)
-
-
-def _request(
-    answering: Answering, settings: ConversationSettings, items: Sequence[Item]
-) -> Generate:
-    """What the language model is asked."""
-    # Thinking aloud is silence to who listens: only where it was asked for.
-    thinks = answering.reasoning_effort not in (None, "minimal")
-    sampling = Sampling()
-    if answering.temperature is not None:
-        sampling = Sampling(temperature=answering.temperature)
-    return Generate(
-        Chat(
-            chat_messages(items, answering.instructions),
-            answering.tools,
-            answering.tool_choice,
-            answering.parallel_tool_calls,
-            {"enable_thinking": thinks},
-        ),
-        sampling,
-        max_tokens=answering.max_output_tokens,
-        truncate=settings.truncation.mode == "auto",
-        retention=settings.truncation.retention,
-    )
 
 
 def _pieces(samples: Samples, length: int) -> Iterator[Samples]:

@@ -80,16 +80,16 @@ class Terms:
 class Surroundings:
     """What the protocol asks of the server.
 
-    The checks raise `EngineError`: of a transcription model and a language, of a voice. `images`:
-    whether the language model takes any. `audio_of` gives an item's wire audio where it was kept,
-    `heard` the seconds of an item's sound that its listener can have heard.
+    The checks raise `EngineError`: of a transcription model and a language, of a voice. `local`:
+    whether the language model is one of ours; others may take images. `audio_of` gives an item's
+    wire audio where it was kept, `heard` the seconds of its sound that a listener can have heard.
     """
 
     new_id: Callable[[str], str]
     decoder: Callable[[AudioFormat], Decoder]
     check_model: Callable[[str, str | None], None]
     check_voice: Callable[[str], object]
-    images: bool = False
+    local: bool = True
     audio_of: Callable[[str], bytes | None] = lambda item: None
     heard: Callable[[str], float | None] = lambda item: None
 
@@ -112,13 +112,14 @@ class ConversationProtocol:
             surroundings.new_id("conv"),
             voice=terms.voice,
             heard=surroundings.heard,
+            local=surroundings.local,
         )
         self._items = ConversationItems(
             self._wire,
             self._conversation,
             self._transcribing,
             self._ear,
-            images=surroundings.images,
+            images=not surroundings.local,
             audio_of=surroundings.audio_of,
         )
         self._commits = 0

@@ -155,7 +155,7 @@ class ConversationSessions:
             decoder=Decoder,
             check_model=self._check_model,
             check_voice=self._voices.resolve,
-            images=self._language.sees(model),
+            local=not self._language.sees(model),
             audio_of=opened.retained.audio_of,
             heard=opened.floor.heard,
         )

@@ -97,7 +97,7 @@ class Talk:
             decoder=Decoder,
             check_model=check_model,
             check_voice=check_voice,
-            images=images,
+            local=not images,
             heard=self.playing.get,
         )
         return ConversationProtocol(Terms("sess_1", 3600, 3600, settings, "alloy"), server)
