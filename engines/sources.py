@@ -9,7 +9,7 @@ from engines.base import EngineError
 from engines.gguf_files import Kind, find_gguf, kind_of, read_language_model
 from engines.installed import InstalledModel, ModelKind, ModelRecord, missing_files
 from engines.known_models import find_known, is_repository
-from engines.piper_files import find_voice, read_voice
+from engines.piper_files import NETWORK, find_voice, read_voice
 from engines.repositories import Asked, asked_for, quantisation_of
 
 
@@ -90,7 +90,7 @@ def _voice(record: ModelRecord, found: Mapping[Path, InstalledModel]) -> ModelRe
             return record.model_copy(update={"source": installed.record(directory).source})
         asked = asked_for(source)
         if asked is not None:
-            raise _not_downloaded(record, is_file=asked.file is not None)
+            raise _not_downloaded(record, is_file=source.endswith(NETWORK))
     try:
         network = find_voice(Path(source))
         read_voice(network)

@@ -19,12 +19,14 @@ from pydantic import (
 )
 
 from engines.catalogue import ModelRecord
-from engines.models import ENGINES
 from engines.strict_yaml import ConfigError, Document, load, unknown_name, validate
+from engines.voices import VoiceRecord
+from realtime.config_models import SOURCES, check_models, check_voices
 
 __all__ = [
     "ConfigError",
     "Configuration",
+    "Conversation",
     "Defaults",
     "Limits",
     "Provider",
@@ -148,8 +150,30 @@ class Defaults(_Section):
     """Name of a model; None: the one installed last, or PocketSphinx."""
     chat: str | None = Field(default=None, min_length=1)
     """Name of a model, here or at a provider (`openai.gpt-5`); None: the one installed last."""
+    speech: str | None = Field(default=None, min_length=1)
+    """Name of a model that speaks; None: the Piper voice installed last, or espeak."""
+    voice: str | None = Field(default=None, min_length=1)
+    """Any name of a voice; None: the first of the model."""
     language: Annotated[str, AfterValidator(_language_code)] | None = None
     """An ISO 639-1 code; None: the model detects it."""
+
+
+class Conversation(_Section):
+    """How conversation sessions begin; clients can change all of it."""
+
+    instructions: str = (
+        "You are a helpful assistant that people talk to. Answer in their language, in a few short "
+        "spoken sentences, without lists and formatting."
+    )
+    """What the language model is told first."""
+    confirm_speaking_ms: int = Field(default=300, ge=0, le=5000)
+    """How long somebody must speak over an answer that is heard, to interrupt it."""
+    confirm_thinking_ms: int = Field(default=150, ge=0, le=5000)
+    """The same for an answer that is still being made."""
+    preemptive: bool = False
+    """Begin to answer when the speaker pauses, before it is certain that the turn is over."""
+    lead_ms: Annotated[int, Field(ge=20, le=5000)] | None = None
+    """Most sound that is sent before it can have been heard; None: all that there is."""
 
 
 class Limits(_Section):
@@ -200,7 +224,10 @@ class Configuration(_Section):
     providers: dict[Annotated[str, AfterValidator(_provider_name)], Provider] = Field(
         default_factory=dict
     )
+    voices: dict[Annotated[str, Field(min_length=1)], VoiceRecord] = Field(default_factory=dict)
+    """Voices by names of the owner's choice."""
     defaults: Defaults = Defaults()
+    conversation: Conversation = Conversation()
     limits: Limits = Limits()
 
     @property
@@ -226,6 +253,7 @@ class Configuration(_Section):
 SECTIONS: Mapping[str, type[BaseModel]] = {
     "server": ServerSettings,
     "defaults": Defaults,
+    "conversation": Conversation,
     "limits": Limits,
 }
 """The sections whose keys environment variables can set."""
@@ -269,7 +297,8 @@ def load_configuration(
             path_names = tuple(dotted_name.split("."))
             document = document.overlaid(path_names, value, f"--{path_names[-1].replace('_', '-')}")
     configuration = validate(Configuration, document)
-    _check_models(configuration.models, document)
+    check_models(configuration.models, document)
+    check_voices(configuration.voices, configuration.models, document)
     base = Path() if found is None else found.absolute().parent
     return _with_absolute_paths(configuration, document, base)
 
@@ -331,35 +360,6 @@ def _from_environment(
         yield ("server", "api_key"), environ[KEY_VARIABLE], KEY_VARIABLE
 
 
-_SOURCES: Mapping[str, str] = {
-    "whisper": "a directory or a Hugging Face repository",
-    "llama": "a GGUF file or a Hugging Face repository",
-}
-"""The engines whose models are files, and what they may be."""
-
-
-def _check_models(models: tuple[ModelRecord, ...], document: Document) -> None:
-    """Refuse engines and options that do not exist, and names that two models claim."""
-    owners: dict[str, int] = {}
-    for index, record in enumerate(models):
-        here: tuple[str | int, ...] = ("models", index)
-        if record.engine not in ENGINES:
-            message = unknown_name("engine", record.engine, ENGINES)
-            raise document.error((*here, "engine"), message)
-        if record.options:
-            validate(ENGINES[record.engine].options_model, document, (*here, "options"))
-        if record.engine in _SOURCES and not record.source:
-            message = f"a '{record.engine}' model needs a 'source': {_SOURCES[record.engine]}"
-            raise document.error(here, message)
-        for name in (record.name, *record.aliases):
-            if name in owners:
-                line = document.line_of(("models", owners[name]))
-                key = "name" if name == record.name else "aliases"
-                message = f"the model name '{name}' is already used at line {line}"
-                raise document.error((*here, key), message)
-            owners[name] = index
-
-
 def _with_absolute_paths(
     configuration: Configuration, document: Document, base: Path
 ) -> Configuration:
@@ -372,7 +372,7 @@ def _with_absolute_paths(
         return (base if from_file else Path.cwd()) / path.expanduser()
 
     def located(record: ModelRecord) -> ModelRecord:
-        if not record.source or record.engine not in _SOURCES:
+        if not record.source or record.engine not in SOURCES:
             return record
         path = base / Path(record.source).expanduser()
         if record.source.startswith((".", "~", "/")) or path.exists():

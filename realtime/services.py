@@ -12,6 +12,7 @@ from routes.services import ModelEntry, Segment
 
 BUILT_IN = "pocketsphinx"
 BETTER = "antiphon pull base"
+BETTER_VOICE = "antiphon pull en_US-lessac-medium"
 
 
 class Models:

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 from gguf_headers import MEAN, RANK, write_gguf
+from piper_voices import write_voice
 from voice import WHISPER_NANO
 
 from engines import catalogue
 from engines.base import EngineError, ModelNotFound, Unsupported
 from engines.catalogue import (
     DEFAULT_NAMES,
+    ESPEAK,
+    SPEECH_NAMES,
     Catalogue,
     InstalledModel,
     ModelNotInstalled,
@@ -548,3 +551,74 @@ def test_the_known_language_models_are_single_files_of_repositories() -> None:
         assert model.file.endswith(".gguf")
         assert find_known(model.repository) is model is find_known(model.name)
         assert model.download_bytes > 10_000_000
+
+
+def speaking(name: str, path: Path, *aliases: str) -> ModelRecord:
+    return ModelRecord(name=name, engine="piper", source=str(path), aliases=aliases)
+
+
+def test_the_default_voice_is_configured_or_installed_or_the_built_in_one(tmp_path: Path) -> None:
+    assert Catalogue(tmp_path).default_speech() == ESPEAK
+    first = write_voice(tmp_path / "a" / "first.onnx")
+    second = write_voice(tmp_path / "b" / "second.onnx")
+    configured = [speaking("one", first, "uno"), speaking("two", second.parent)]
+    models = Catalogue(tmp_path, configured)
+    assert models.default_speech().name == "one"
+    assert models.resolve("two").source == str(second)
+    for name in SPEECH_NAMES:
+        assert models.resolve_speech(name).name == "one"
+    assert models.resolve_speech("uno").name == "one"
+    assert models.resolve("default").name == "pocketsphinx"
+    assert Catalogue(tmp_path, configured, speech_default="two").resolve_speech("tts-1").name == (
+        "two"
+    )
+    assert Catalogue(tmp_path, configured, speech_default="default").default_speech().name == "one"
+
+
+def test_what_does_not_speak_is_refused_with_what_does(tmp_path: Path) -> None:
+    models = Catalogue(tmp_path, speech_default="pocketsphinx")
+    message = "'pocketsphinx' is no model that speaks; there is espeak"
+    with pytest.raises(Unsupported, match=message) as caught:
+        models.resolve_speech("tts-1")
+    assert caught.value.param == "model"
+    (problem,) = models.problems()
+    assert problem.startswith("The default speech model cannot be used. The model 'pocketsphinx'")
+    with pytest.raises(ModelNotInstalled, match="run: antiphon pull en_US-lessac-medium"):
+        models.resolve_speech("en_US-lessac-medium")
+    with pytest.raises(ModelNotFound) as missing:
+        models.resolve_speech("gone")
+    assert missing.value.available == ("espeak",)
+    for default in SPEECH_NAMES[1:]:
+        with pytest.raises(ModelNotFound):
+            Catalogue(tmp_path, speech_default=default).default_speech()
+    with pytest.raises(Unsupported, match="is no language model"):
+        models.resolve_text("espeak", "chat")
+    deaf = Catalogue(tmp_path, default="espeak")
+    with pytest.raises(ModelNotFound, match="'espeak' speaks and cannot transcribe"):
+        deaf.default_transcription()
+    with pytest.raises(EngineError, match="'espeak' is built in and cannot be removed"):
+        models.remove("espeak")
+
+
+def test_a_configured_voice_that_cannot_be_used_says_why(tmp_path: Path) -> None:
+    path = write_voice(tmp_path / "v.onnx")
+    lonely = tmp_path / "lonely.onnx"
+    lonely.write_bytes(b"x")
+    configured = [
+        speaking("here", path),
+        speaking("lost", tmp_path / "lost.onnx"),
+        speaking("lonely", lonely),
+        speaking("far", Path("en_US-lessac-medium")),
+        speaking("farther", Path("someone/voice")),
+        ModelRecord(name="nowhere", engine="piper"),
+    ]
+    models = Catalogue(tmp_path / "data", configured)
+    lost, alone, far, farther, nowhere = models.problems()
+    assert lost.endswith(f"{tmp_path / 'lost.onnx'} does not exist.")
+    assert alone.endswith("lonely.onnx.json does not exist.")
+    assert far.endswith("not downloaded; run: antiphon pull en_US-lessac-medium")
+    assert farther.endswith("not downloaded; run: antiphon pull someone/voice")
+    assert "needs a 'source', an ONNX file" in nowhere
+    assert models.default_speech().name == "here"
+    with pytest.raises(ModelNotInstalled, match="antiphon pull en_US"):
+        models.resolve_speech("far")

@@ -15,10 +15,11 @@ import pytest
 from fake_hub import COMMIT, Hub
 from gguf_headers import MEAN, gguf_bytes
 from huggingface_hub import constants
+from piper_voices import description, network
 from voice import ROOT, WHISPER_NANO
 
 from engines.base import EngineError
-from engines.catalogue import Catalogue
+from engines.catalogue import Catalogue, ModelRecord
 from engines.download import Progress, pull
 from engines.hub import ATTEMPTS
 from engines.installed import read_installed
@@ -298,8 +299,9 @@ def test_a_repository_that_is_no_whisper_model_is_refused_before_any_download(
 def test_a_repository_that_holds_no_model_is_refused(hub: Hub, tmp_path: Path) -> None:
     hub.repository, hub.files = "a/b", {"model.safetensors": b"x", "mmproj.gguf": b"x"}
     assert refusal("a/b", tmp_path, hub.url) == (
-        "'a/b' holds neither a CTranslate2 Whisper model (it has no model.bin) nor GGUF files; "
-        "those are often in a repository called like it, with -GGUF at the end."
+        "'a/b' holds neither a CTranslate2 Whisper model (it has no model.bin) nor a Piper "
+        "voice nor GGUF files; those are often in a repository called like it, with -GGUF at the "
+        "end."
     )
 
 
@@ -502,3 +504,77 @@ def test_a_repository_cannot_place_files_elsewhere(hub: Hub, tmp_path: Path) -> 
     gguf_repository(hub, "../../evil-Q4_K_M.gguf", "a\\b-Q4_K_M.gguf", "good-Q8_0.gguf")
     pull("someone/Model-GGUF", tmp_path, endpoint=hub.url)
     assert hub.asked == [("good-Q8_0.gguf", None)]
+
+
+def voice_files(*paths: str) -> dict[str, bytes]:
+    """Piper voices, as a repository holds them."""
+    files = {"README.md": b"not wanted"}
+    for path in paths:
+        files[f"{path}.onnx"] = network()
+        files[f"{path}.onnx.json"] = json.dumps(description()).encode()
+    return files
+
+
+LESSAC = "en/en_US/lessac/medium/en_US-lessac-medium"
+
+
+@pytest.mark.parametrize("asked", ["en_US-lessac-medium", "lessac"])
+def test_an_official_voice_is_pulled_by_its_name(hub: Hub, tmp_path: Path, asked: str) -> None:
+    hub.repository = "rhasspy/piper-voices"
+    hub.files = voice_files(LESSAC, "de/de_DE/thorsten/low/de_DE-thorsten-low")
+    record = pull(asked, tmp_path, endpoint=hub.url)
+    assert [file for file, _ in hub.asked] == [f"{LESSAC}.onnx", f"{LESSAC}.onnx.json"]
+    directory = tmp_path / "models" / "en_US-lessac-medium"
+    assert record.source == str(directory / "en_US-lessac-medium.onnx")
+    assert (record.name, record.engine) == ("en_US-lessac-medium", "piper")
+    models = Catalogue(tmp_path)
+    assert models.kind(record) == "speech"
+    assert models.default_speech() == models.resolve_speech("lessac") == record
+    hub.asked.clear()
+    other = pull("de_DE-thorsten-low", tmp_path, endpoint=hub.url)  # not among those shown
+    assert (other.name, other.aliases) == ("de_DE-thorsten-low", ())
+    assert Catalogue(tmp_path).default_speech().name == "de_DE-thorsten-low"
+    configured = ModelRecord(name="x", engine="piper", source="en_US-lessac-medium")
+    assert Catalogue(tmp_path, [configured]).resolve("x").source == record.source
+
+
+def test_a_repository_with_one_voice_is_pulled_by_its_name(hub: Hub, tmp_path: Path) -> None:
+    hub.repository = "someone/my-voice"
+    hub.files = voice_files("de_DE-mia-high")
+    record = pull("someone/my-voice", tmp_path, endpoint=hub.url)
+    assert record.name == "someone/my-voice"
+    assert record.aliases == ("de_DE-mia-high",)
+    assert Catalogue(tmp_path).resolve_speech("de_DE-mia-high") == record
+    configured = ModelRecord(name="x", engine="piper", source="someone/my-voice")
+    assert Catalogue(tmp_path, [configured]).resolve("x").source == record.source
+
+
+def test_one_of_several_voices_is_asked_for_by_its_file(hub: Hub, tmp_path: Path) -> None:
+    hub.repository = "someone/voices"
+    hub.files = voice_files("a/one", "two") | {"alone.onnx": b"x"}
+    message = refusal("someone/voices", tmp_path, hub.url)
+    assert message.endswith(
+        "has several voices; pull one of: someone/voices/a/one.onnx, someone/voices/two.onnx."
+    )
+    message = refusal("someone/voices/alone.onnx", tmp_path, hub.url)
+    assert message.startswith("'someone/voices' has no alone.onnx; pull one of: ")
+    record = pull("someone/voices/a/one.onnx", tmp_path, endpoint=hub.url)
+    assert (record.name, record.aliases) == ("someone/voices/a/one.onnx", ("one",))
+    assert Catalogue(tmp_path).problems() == []
+
+
+def test_a_voice_that_cannot_be_used_leaves_nothing_behind(hub: Hub, tmp_path: Path) -> None:
+    hub.repository = "someone/my-voice"
+    hub.files = voice_files("v") | {"v.onnx.json": b'{"audio": {}}'}
+    message = refusal("someone/my-voice", tmp_path, hub.url)
+    assert message.startswith("'someone/my-voice' cannot be used: v.onnx.json does not describe")
+    assert not list((tmp_path / "models").glob("*.partial"))
+
+
+def test_a_voice_without_its_description_is_not_used(hub: Hub, tmp_path: Path) -> None:
+    hub.repository = "someone/my-voice"
+    hub.files = voice_files("v")
+    record = pull("someone/my-voice", tmp_path, endpoint=hub.url)
+    Path(f"{record.source}.json").unlink()
+    (problem,) = Catalogue(tmp_path).problems()
+    assert "lacks v.onnx.json" in problem

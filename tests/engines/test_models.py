@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from piper_voices import write_voice
 from voice import WHISPER_NANO
 
 from engines import null
@@ -203,3 +204,26 @@ async def test_a_model_that_was_unloaded_is_loaded_again_by_the_next_who_asks(
     await store.load("quiet")
     assert (store.state(record), loads.begun) == ("loaded", 2)
     assert await store.recogniser("quiet") is not model
+
+
+@pytest.mark.parametrize("name", ["espeak", "tts-1", "tones"])
+async def test_a_model_that_speaks_is_not_loaded_to_transcribe(
+    tmp_path: Path, scheduler: Scheduler, name: str
+) -> None:
+    tones = ModelRecord(
+        name="tones", engine="piper", source=str(write_voice(tmp_path / "v.onnx")), aliases=("t",)
+    )
+    catalogue = await asyncio.to_thread(Catalogue, tmp_path, (tones,))
+    store = await asyncio.to_thread(ModelStore, catalogue, scheduler)
+    with pytest.raises(Unsupported, match="speaks and cannot transcribe speech"):
+        await store.recogniser(name)
+    with pytest.raises(Unsupported) as caught:
+        store.check(name, RecognitionOptions())
+    assert caught.value.param == "model"
+    assert scheduler.lanes == ()
+    speech = await store.speech(name)
+    assert speech.name == ("espeak" if name == "espeak" else "tones")
+    assert await store.speech("default") == await store.speech("t")
+    assert store.state(catalogue.resolve(speech.name)) == "loaded"
+    await store.close()
+    await scheduler.close()

@@ -6,6 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from engines.catalogue import ModelRecord
+from engines.voices import VoiceRecord
 from realtime.config import (
     ConfigError,
     Configuration,
@@ -136,6 +137,21 @@ def test_sections_with_nothing_in_them_are_as_good_as_absent() -> None:
             "providers:\n  a: {base_url: 'http://x', api_key: k, api_key_env: K}",
             "2: 'providers.a' has both 'api_key' and 'api_key_env'; keep one of them",
         ),
+        ("models:\n- name: a\n  engine: piper", "2: a 'piper' model needs a 'source': an ONNX"),
+        (
+            "models:\n- name: a\n  engine: espeak\n  options:\n    voice: en-uss",
+            "5: 'models[0].options.voice' espeak-ng has no voice 'en-uss'; did you mean 'en-us'?",
+        ),
+        (
+            "voices:\n  boss:\n    sped: 2",
+            "3: unknown key 'sped' in 'voices.boss'; did you mean 's",
+        ),
+        ("voices:\n  boss:\n    speed: 9", "3: 'voices.boss.speed' should be less than or equal"),
+        (
+            "models:\n- {name: a, engine: 'null'}\nvoices:\n  boss:\n    model: a",
+            "5: the model 'a' does not speak: its engine is 'null'",
+        ),
+        ("defaults:\n  voise: x", "2: unknown key 'voise' in 'defaults'; did you mean 'voice'?"),
         ("server:\n  host: ${NOWHERE}", "2: the environment variable NOWHERE is not set"),
     ],
 )
@@ -327,3 +343,23 @@ def test_the_data_directory_is_the_platforms_unless_named(
     assert data_dir({"ANTIPHON_DATA_DIR": "~/x"}) == Path.home() / "x"
     assert data_dir({"ANTIPHON_DATA_DIR": "y"}) == an_empty_place / "y"
     assert os.path.isabs(data_dir({}))
+
+
+def test_voices_are_named_by_their_owner() -> None:
+    configuration = configured(
+        """
+        models:
+          - {name: trio, engine: piper, source: someone/trio}
+        voices:
+          boss: {model: trio, voice: bob, speed: 1.2}
+          reader: {voice: fr}
+        defaults: {speech: trio, voice: boss}
+        """
+    )
+    assert configuration.voices == {
+        "boss": VoiceRecord(model="trio", voice="bob", speed=1.2),
+        "reader": VoiceRecord(voice="fr"),
+    }
+    assert (configuration.defaults.speech, configuration.defaults.voice) == ("trio", "boss")
+    environ = {"ANTIPHON_DEFAULTS_VOICE": "reader"}
+    assert configured("", environ).defaults.voice == "reader"

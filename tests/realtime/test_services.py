@@ -25,4 +25,6 @@ def test_each_model_is_listed_with_what_it_is_for(tmp_path: Path) -> None:
         "espeak": "speech",
     }
     assert models.entry("mine").engine == "llama"
+    assert models.entry("tts-1").name == "espeak"
+    assert {"en", "fr"} <= (models.entry("espeak").capabilities.languages or frozenset())
     assert models.default_transcription.name == "pocketsphinx"
