@@ -14,7 +14,7 @@ from engines.generation import Chat, Finished, Generate, GenerationEvent, TextDe
 from engines.recognition import Recogniser
 from engines.synthesis import Mark, Say, Spoken
 from engines.tickets import Ticket
-from pipelines.context import Context
+from pipelines.context import Context, Speakers
 from pipelines.frames import Answered, AudioOut, Frame, Respond
 from pipelines.graph import Graph, Node, connect
 
@@ -161,7 +161,7 @@ class Stage:
 async def stage(
     *builders: Callable[[Context], Node],
     writers: Writer | None = None,
-    speakers: Voice | None = None,
+    speakers: Speakers | None = None,
 ) -> AsyncIterator[Stage]:
     """The nodes, connected in this order, running."""
     sent: list[tuple[float, Frame]] = []

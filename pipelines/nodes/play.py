@@ -38,7 +38,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    lead: float | None = Field(None, ge=0, le=60)
+    lead: float | None = Field(default=None, ge=0, le=60)
     """Seconds of sound that may leave before it can have been heard; None: all of it."""
 
 
