@@ -1,8 +1,8 @@
 """Pipelines from YAML files: read strictly, checked whole, built as often as needed.
 
 A file has `nodes:`, each with `use:` (a node type), `from:` (a node, a list, or `input`; omitted:
-the node above) and the node's own settings. Or it names roles (`vad:`, `stt:`), which expand to
-nodes.
+the node above) and the node's own settings. Or it names roles (`vad:`, `stt:`, `llm:`, `tts:`),
+which expand to nodes.
 Every mistake is one line with the file, the line and the nearest valid name.
 """
 
@@ -17,12 +17,13 @@ from engines.strict_yaml import Document, load, unknown_name, validate
 from pipelines.context import Context
 from pipelines.frames import Frame
 from pipelines.graph import Graph, Node, connect
-from pipelines.nodes import sink, transcribe, vad
+from pipelines.nodes import play, respond, sink, speak, transcribe, vad
 
 INPUT = "input"
 """The name that `from:` uses for what the session pushes in."""
 
 CAPTIONS = Path(__file__).with_name("captions.yaml")
+ASSISTANT = Path(__file__).with_name("assistant.yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,33 @@ TYPES: Mapping[str, NodeType] = {
     "transcribe": NodeType(
         transcribe.Transcribe, transcribe.Settings, transcribe.Transcribe, utterances=True
     ),
+    "respond": NodeType(respond.Responder, respond.Settings, respond.Responder),
+    "speak": NodeType(speak.Speaker, speak.Settings, speak.Speaker),
+    "play": NodeType(play.Player, play.Settings, play.Player),
     "sink": NodeType(sink.Sink, sink.Settings, sink.Sink),
 }
 
-ROLES: Mapping[str, Mapping[str, Any]] = {
-    "vad": {"use": "vad"},
-    "stt": {"use": "transcribe"},
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """The node types that a role expands to, each one's node named like it.
+
+    `names` is the setting of the first that a role's text value is; `plain` is a text value that
+    sets nothing.
+    """
+
+    uses: tuple[str, ...]
+    names: str | None = None
+    plain: str | None = None
+
+
+ROLES: Mapping[str, Role] = {
+    "vad": Role(("vad",), plain="silero"),
+    "stt": Role(("transcribe",), "model"),
+    "llm": Role(("respond",), "model"),
+    "tts": Role(("speak", "play"), "voice"),
 }
-"""The roles, in the order of their nodes; a role's text value is its model."""
+"""The roles, in the order of their nodes."""
 
 _TOP = ("name", "description", "nodes", *ROLES)
 
@@ -119,20 +139,32 @@ def _expand_roles(document: Document) -> Document:
     nodes: dict[str, Any] = {}
     lines = dict(document.lines)
     for role in roles:
-        value = document.value[role]
-        name = str(ROLES[role]["use"])
-        if role == "stt" and isinstance(value, str):
-            value = {"model": value}
-        elif role == "vad" and value in ("silero", None):
-            value = {}
-        if not isinstance(value, dict):
-            raise document.error((role,), f"'{role}' is a name or a mapping of settings")
-        nodes[name] = {**ROLES[role], **value}
-        lines[("nodes", name)] = document.line_of((role,))
-        for key in value:
-            lines[("nodes", name, key)] = document.line_of((role, key))
+        settings = _role_settings(document, role)
+        for use in ROLES[role].uses:
+            nodes[use] = {"use": use}
+            lines[("nodes", use)] = document.line_of((role,))
+        for key, value in settings.items():
+            use = _home(ROLES[role], key)
+            nodes[use][key] = value
+            lines[("nodes", use, key)] = document.line_of((role, key))
     nodes["client"] = {"use": "sink"}
     return replace(document, value={**document.value, "nodes": nodes}, lines=lines)
+
+
+def _role_settings(document: Document, role: str) -> dict[str, Any]:
+    value, names, plain = document.value[role], ROLES[role].names, ROLES[role].plain
+    if names is not None and isinstance(value, str):
+        return {names: value}
+    if plain is not None and value in (plain, None):
+        return {}
+    if not isinstance(value, dict):
+        raise document.error((role,), f"'{role}' is a name or a mapping of settings")
+    return value
+
+
+def _home(role: Role, key: str) -> str:
+    """The node type that a role's setting is for; one that none has is a mistake in the first."""
+    return next((use for use in role.uses if key in TYPES[use].settings.model_fields), role.uses[0])
 
 
 def _node(document: Document, name: str, names: Sequence[str], above: str) -> NodePlan:
@@ -216,4 +248,5 @@ def _fits(sender: NodePlan, receiver: NodePlan) -> bool:
 
 def _content(frames: Sequence[type[Frame]]) -> list[type[Frame]]:
     passed_through = {"Clear", "Commit", "Configure", "End", "Error", "Metrics"}
+    passed_through |= {"SpeechStarted", "SpeechStopped", "Hold", "IdleTimeout"}
     return [frame for frame in frames if frame.__name__ not in passed_through]

@@ -11,9 +11,24 @@ from engines.recognition import Recogniser
 from engines.strict_yaml import ConfigError, read
 from engines.tickets import Ticket
 from pipelines.context import Context
-from pipelines.frames import Audio, Commit, End, Frame
-from pipelines.loader import CAPTIONS, NodePlan, Plan, load_plan, plan_of
-from pipelines.nodes import transcribe, vad
+from pipelines.frames import (
+    Answered,
+    Audio,
+    Clear,
+    Commit,
+    End,
+    Error,
+    Frame,
+    Hold,
+    IdleTimeout,
+    SpeechStarted,
+    SpeechStopped,
+    Text,
+    ToolCall,
+    Transcript,
+)
+from pipelines.loader import ASSISTANT, CAPTIONS, NodePlan, Plan, load_plan, plan_of
+from pipelines.nodes import play, respond, speak, transcribe, vad
 
 
 def plan(text: str) -> Plan:
@@ -59,6 +74,55 @@ def test_roles_expand_to_the_nodes_of_the_captions() -> None:
     assert shape(roles) == shape(load_plan(CAPTIONS))
     assert roles.name == "test"
     assert roles.nodes[1].settings == transcribe.Settings(model="base")
+
+
+def test_the_shipped_assistant_answers_what_it_understood_and_says_the_answer() -> None:
+    assistant = load_plan(ASSISTANT)
+    assert assistant.name == "assistant"
+    assert assistant.description
+    assert shape(assistant) == [
+        ("vad", "vad", ("input",)),
+        ("transcribe", "transcribe", ("vad",)),
+        ("respond", "respond", ("transcribe",)),
+        ("speak", "speak", ("respond",)),
+        ("play", "play", ("speak",)),
+        ("client", "sink", ("play",)),
+    ]
+
+
+def test_roles_expand_to_the_nodes_of_the_assistant() -> None:
+    roles = plan("tts: amy\nllm: qwen\nstt: base\nvad: silero\n")
+    assert shape(roles) == shape(load_plan(ASSISTANT))
+    by_name = {node.name: node.settings for node in roles.nodes}
+    assert by_name["respond"] == respond.Settings(model="qwen")
+    assert by_name["speak"] == speak.Settings(voice="amy")
+    assert by_name["play"] == play.Settings()
+
+
+def test_a_roles_settings_go_to_the_nodes_that_have_them() -> None:
+    roles = plan("vad: silero\nstt: base\nllm: qwen\ntts:\n  lead: 0.2\n  voice: amy\n")
+    by_name = {node.name: node.settings for node in roles.nodes}
+    assert by_name["speak"] == speak.Settings(voice="amy")
+    assert by_name["play"] == play.Settings(lead=0.2)
+
+
+@pytest.fixture
+def assistant() -> Plan:
+    return load_plan(ASSISTANT)
+
+
+async def test_every_frame_of_an_answer_reaches_the_assistants_sink(assistant: Plan) -> None:
+    delivered: list[Frame] = []
+    graph = assistant.build(context(delivered))
+    frames = [
+        *(Text("r", "a", "Hi."), ToolCall("r", "b", "1", "f"), Answered("r")),
+        *(Hold(0), Hold(1, over=True), SpeechStarted("u", 0), SpeechStopped("u", 9)),
+        *(Transcript("u", "hi", "final"), IdleTimeout("u", 0, 9), Commit("u"), Clear("u")),
+        *(Error("x", "y"), End()),
+    ]
+    for frame in frames:
+        graph.nodes["respond"].emit(frame)
+    assert delivered == frames
 
 
 def test_roles_take_settings_in_any_order() -> None:
@@ -140,6 +204,17 @@ MISTAKES = {
         "stt: base\nvad:\n  silense: 2\n",
         3,
         "unknown key 'silense' in 'nodes.vad'; did you mean 'silence'?",
+    ),
+    "a language model that is a list": ("llm: [a]\n", 1, "'llm' is a name or a mapping"),
+    "a setting that no node of a role has": (
+        "vad: silero\nstt: base\nllm: qwen\ntts:\n  lead: 1\n  voise: amy\n",
+        6,
+        "unknown key 'voise' in 'nodes.speak'; did you mean 'voice'?",
+    ),
+    "an answer to what nobody understood": (
+        "vad: silero\nllm: qwen\n",
+        2,
+        "the node 'respond' (respond) cannot use anything that 'vad' (vad) sends",
     ),
     "no use": ("nodes:\n  a: {from: input}\n", 2, "the node 'a' needs `use:` with a node type"),
     "a node that is text": ("nodes:\n  a: vad\n", 2, "the node 'a' needs `use:`"),
