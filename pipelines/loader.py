@@ -248,5 +248,5 @@ def _fits(sender: NodePlan, receiver: NodePlan) -> bool:
 
 def _content(frames: Sequence[type[Frame]]) -> list[type[Frame]]:
     passed_through = {"Clear", "Commit", "Configure", "End", "Error", "Metrics"}
-    passed_through |= {"SpeechStarted", "SpeechStopped", "Hold", "IdleTimeout"}
+    passed_through |= {"SpeechStarted", "Pause", "SpeechStopped", "Hold", "IdleTimeout"}
     return [frame for frame in frames if frame.__name__ not in passed_through]

@@ -20,6 +20,8 @@ from pipelines.frames import (
     Hold,
     IdleTimeout,
     Interrupt,
+    Pause,
+    Respond,
     SpeechStarted,
     SpeechStopped,
     Text,
@@ -51,13 +53,13 @@ class Player(Node):
     """
 
     accepts: ClassVar[tuple[type[Frame], ...]] = (
-        *(Text, ToolCall, AudioOut, Answered, Interrupt),
-        *(Transcript, SpeechStarted, SpeechStopped, Hold, IdleTimeout),
+        *(Text, ToolCall, AudioOut, Answered, Respond, Interrupt),
+        *(Transcript, SpeechStarted, Pause, SpeechStopped, Hold, IdleTimeout),
         *(Commit, Clear, Configure, End, Error),
     )
     emits: ClassVar[tuple[type[Frame], ...]] = (
         *(Text, ToolCall, AudioOut, Answered),
-        *(Transcript, SpeechStarted, SpeechStopped, Hold, IdleTimeout),
+        *(Transcript, SpeechStarted, Pause, SpeechStopped, Hold, IdleTimeout),
         *(Commit, Clear, Configure, End, Error),
     )
 
@@ -68,7 +70,7 @@ class Player(Node):
         self._playback = Playback(settings.lead)
         self._changed = asyncio.Event()
         self._open: set[str] = set()
-        """Responses of which something came, and not the end."""
+        """Responses that have not ended."""
         self._over: deque[str] = deque(maxlen=REMEMBERED)
 
     def receive(self, frame: Frame) -> None:
@@ -77,6 +79,9 @@ class Player(Node):
             case Text() | ToolCall() | AudioOut() | Answered():
                 if frame.response not in self._over:
                     self._answer(frame)
+            case Respond(provisional=provisional):
+                if not provisional:
+                    self._open.add(frame.response)
             case Interrupt(response=response):
                 self._interrupt(response)
             case Hold(over=over):
@@ -142,21 +147,25 @@ class Player(Node):
 
     def _interrupt(self, response: str | None) -> None:
         now = self._now()
-        self._tell_heard(response)
+        known = self._tell_heard(response)
         self._playback.interrupt(response, now)
-        over = self._open & {response} if response is not None else set(self._open)
-        self._over.extend(over or ({response} if response is not None else ()))
+        over = set(self._open) if response is None else self._open & {response}
         self._open -= over
         for each in over:
             self._floor.leave(each)
-        self._floor.play(max(self._playback.until, now))
+        # What never began, such as a guess, is no answer that was over now.
+        if known or over:
+            self._floor.play(max(self._playback.until, now))
+        self._over.extend(over.union(filter(None, [response])).difference(self._over))
         self._floor.held = self._playback.holding_back
         self._changed.set()
 
-    def _tell_heard(self, response: str | None) -> None:
+    def _tell_heard(self, response: str | None) -> bool:
+        """Tell the floor how much was heard of what is played; False if nothing is."""
         heard = self._playback.heard(self._now(), response)
         if heard is not None:
             self._floor.tell_heard(*heard)
+        return heard is not None
 
     @staticmethod
     def _now() -> float:

@@ -22,6 +22,7 @@ from pipelines.frames import (
     Hold,
     IdleTimeout,
     Interrupt,
+    Pause,
     Respond,
     SpeechStarted,
     SpeechStopped,
@@ -80,12 +81,12 @@ class Responder(Node):
 
     accepts: ClassVar[tuple[type[Frame], ...]] = (
         *(Respond, Interrupt),
-        *(Transcript, SpeechStarted, SpeechStopped, Hold, IdleTimeout),
+        *(Transcript, SpeechStarted, Pause, SpeechStopped, Hold, IdleTimeout),
         *(Commit, Clear, Configure, End, Error),
     )
     emits: ClassVar[tuple[type[Frame], ...]] = (
         *(Text, ToolCall, Answered),
-        *(Transcript, SpeechStarted, SpeechStopped, Hold, IdleTimeout),
+        *(Transcript, SpeechStarted, Pause, SpeechStopped, Hold, IdleTimeout),
         *(Commit, Clear, Configure, End, Error),
     )
 

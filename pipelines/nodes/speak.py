@@ -24,6 +24,7 @@ from pipelines.frames import (
     Hold,
     IdleTimeout,
     Interrupt,
+    Pause,
     Respond,
     SpeechStarted,
     SpeechStopped,
@@ -114,12 +115,12 @@ class Speaker(Node):
 
     accepts: ClassVar[tuple[type[Frame], ...]] = (
         *(Respond, Interrupt, Text, ToolCall, Answered),
-        *(Transcript, SpeechStarted, SpeechStopped, Hold, IdleTimeout),
+        *(Transcript, SpeechStarted, Pause, SpeechStopped, Hold, IdleTimeout),
         *(Commit, Clear, Configure, End, Error),
     )
     emits: ClassVar[tuple[type[Frame], ...]] = (
         *(Text, ToolCall, AudioOut, Answered),
-        *(Transcript, SpeechStarted, SpeechStopped, Hold, IdleTimeout),
+        *(Transcript, SpeechStarted, Pause, SpeechStopped, Hold, IdleTimeout),
         *(Commit, Clear, Configure, End, Error),
     )
 

@@ -21,6 +21,7 @@ from pipelines.frames import (
     Frame,
     Hold,
     IdleTimeout,
+    Pause,
     SpeechStarted,
     SpeechStopped,
     Text,
@@ -117,12 +118,15 @@ async def test_every_frame_of_an_answer_reaches_the_assistants_sink(assistant: P
     frames = [
         *(Text("r", "a", "Hi."), ToolCall("r", "b", "1", "f"), Answered("r")),
         *(Hold(0), Hold(1, over=True), SpeechStarted("u", 0), SpeechStopped("u", 9)),
-        *(Transcript("u", "hi", "final"), IdleTimeout("u", 0, 9), Commit("u"), Clear("u")),
+        *(Transcript("u", "hi", "final"), Pause("u", 5), IdleTimeout("u", 0, 9)),
+        *(Commit("u"), Clear("u")),
         *(Error("x", "y"), End()),
     ]
     for frame in frames:
         graph.nodes["respond"].emit(frame)
-    assert delivered == frames
+    for frame in frames[3:]:
+        graph.nodes["transcribe"].emit(frame)
+    assert delivered == [*frames, *frames[3:]]
 
 
 def test_roles_take_settings_in_any_order() -> None:

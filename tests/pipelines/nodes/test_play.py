@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from answer_nodes import RATE, Stage, stage
+from answer_nodes import RATE, Stage, respond, stage
 from pydantic import ValidationError
 
 from pipelines.frames import (
@@ -264,6 +264,27 @@ async def test_an_interruption_during_a_hold_leaves_nothing_to_go_on_with() -> N
         await played.push(Hold(0, over=True))
         assert played.of(AudioOut) == []
         assert played.ends() == []
+
+
+async def test_a_guess_that_is_dropped_again_and_again_is_no_answer() -> None:
+    async with playing() as played:
+        await played.push(sound(1.0, "old"), Interrupt("old"), then=2.0)
+        quiet = played.context.floor.quiet_since(played.now)
+        for _ in range(100):
+            await played.push(respond("guess", provisional=True), Interrupt("guess"))
+        assert played.context.floor.quiet_since(played.now) == quiet
+        seen = len(played.frames)
+        await played.push(sound(1.0, "old"))
+        assert len(played.frames) == seen
+
+
+async def test_interrupting_an_answer_that_was_not_begun_is_its_end() -> None:
+    async with playing() as played:
+        await played.push(respond(), then=3.0)
+        await played.push(Interrupt())
+        assert played.context.floor.quiet_since(played.now) == pytest.approx(3.0, abs=0.01)
+        await played.push(sound(1.0), Answered("r"))
+        assert played.frames == []
 
 
 async def test_what_is_not_ours_passes() -> None:

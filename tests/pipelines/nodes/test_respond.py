@@ -302,6 +302,17 @@ async def test_an_interruption_drops_what_was_made_ready() -> None:
         assert (len(writer.asked), written(answers)) == (2, "One. Two. Three.")
 
 
+async def test_guesses_may_all_have_the_same_name() -> None:
+    writer = Writer({"scripted": SLOW})
+    async with with_writer(writer) as answers:
+        await answers.push(respond("p", "Hel", provisional=True), Interrupt("p"), then=0.5)
+        await answers.push(respond("p", "Hello", provisional=True), then=0.5)
+        await answers.push(respond("p", "Hello you", provisional=True), then=1.5)
+        await answers.push(respond("r", "Hello you"), Interrupt("p"), then=9.0)
+        assert (written(answers), written(answers, "p"), writer.open) == ("One. Two. Three.", "", 0)
+        assert len(answers.ends()) == 1
+
+
 async def test_a_guess_that_failed_is_made_anew_when_it_is_wanted() -> None:
     writer = Writer({"scripted": [Busy("later")]})
     async with with_writer(writer) as answers:
