@@ -165,11 +165,72 @@ def transcribe(
 
 
 @app.command()
+def say(
+    text: Annotated[
+        str | None, typer.Argument(help="What to say; '-' or nothing: what comes on stdin.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="Say what is in this text file.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write this .mp3, .opus, .aac, .flac, .wav or .pcm; play nothing.",
+        ),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Loudspeaker, by name or number.")] = None,
+    voice: Annotated[str | None, typer.Option(help="Who speaks; see: antiphon voices.")] = None,
+    model: Annotated[str | None, typer.Option(help="Speech model; see: antiphon models.")] = None,
+    speed: Annotated[float, typer.Option(min=0.25, max=4.0, help="How fast, from 0.25 to 4.")] = 1,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    config: ConfigOption = None,
+    no_verify: NoVerifyOption = False,
+) -> None:
+    """Say a text, or write it to a sound file; without a server running, one is started."""
+    import sys
+
+    from clients.say import SayOptions, text_of
+    from realtime.errands import say_text
+
+    def start() -> None:
+        said = text_of(text, file, sys.stdin)
+        configuration, data = _configuration(config, {})
+        address, key = _server(url, api_key, config)
+        options = SayOptions(
+            url=address,
+            api_key=key,
+            model=model,
+            voice=voice,
+            speed=speed,
+            output=output,
+            device=device,
+            verify_tls=not no_verify,
+        )
+        _run(say_text(said, options, configuration, data, own=url is None))
+
+    _guarded(start)
+
+
+@app.command()
 def models(config: ConfigOption = None) -> None:
     """List the models that are here and those that `antiphon pull` knows."""
     from realtime.errands import show_models
 
     _guarded(lambda: show_models(*_configuration(config, {})))
+
+
+@app.command()
+def voices(
+    language: Annotated[
+        str | None, typer.Option(help="Only those of a language, as 'en', 'en-us' or 'fr'.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """List the voices that `antiphon say` and the speech API can speak with."""
+    from realtime.errands import show_voices
+
+    _guarded(lambda: show_voices(*_configuration(config, {}), language))
 
 
 @app.command()

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from importlib import util
 from pathlib import Path
@@ -22,19 +22,21 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from clients.say import SayOptions, say, sink_for
 from clients.transcribe import TranscribeOptions, transcribe
 from engines import download
 from engines.base import EngineError
-from engines.catalogue import Catalogue, ModelRecord
+from engines.catalogue import Catalogue
 from engines.devices import Device
-from engines.gguf_files import read_metadata
 from engines.known_models import KNOWN
 from engines.models import ModelStore
 from engines.scheduler import Scheduler
+from engines.voices import Voices
 from pipelines.loader import CAPTIONS, load_plan
 from realtime.app import cores
 from realtime.config import Configuration, check_exposure
-from realtime.services import BETTER, BUILT_IN
+from realtime.model_tables import WRITING, name_of, of_kinds, tables
+from realtime.services import BETTER, BETTER_VOICE, BUILT_IN
 from realtime.serving import prepare, serving
 
 _PURPOSES = {
@@ -42,6 +44,7 @@ _PURPOSES = {
     "chat": " for chat",
     "embedding": " for embeddings",
     "rerank": " for reranking",
+    "speech": " to speak",
 }
 _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]"}
 
@@ -59,6 +62,26 @@ async def transcribe_files(
     readable = await asyncio.to_thread(lambda: any(file.is_file() for file in files))
     if not (own and readable) or await _answers(options.url):
         return await transcribe(files, options, console)
+    async with _own_server(configuration, data_dir) as (url, key):
+        return await transcribe(files, replace(options, url=url, api_key=key), console)
+
+
+async def say_text(
+    text: str, options: SayOptions, configuration: Configuration, data_dir: Path, *, own: bool
+) -> None:
+    """Speak with the server at `options.url`; `own` allows to start one if none answers."""
+    async with sink_for(options) as sink:
+        if not own or await _answers(options.url):
+            return await say(text, options, sink)
+        async with _own_server(configuration, data_dir) as (url, key):
+            await say(text, replace(options, url=url, api_key=key), sink)
+
+
+@asynccontextmanager
+async def _own_server(
+    configuration: Configuration, data_dir: Path
+) -> AsyncIterator[tuple[str, str | None]]:
+    """A server on this machine while the block runs: its URL and its key."""
     local = configuration.model_copy(
         update={
             "server": configuration.server.model_copy(
@@ -69,8 +92,7 @@ async def transcribe_files(
     app, context = await asyncio.to_thread(prepare, local, data_dir)
     keys = local.server.keys
     async with serving(app, local, context) as url:
-        own_options = replace(options, url=url, api_key=keys[0] if keys else None)
-        return await transcribe(files, own_options, console)
+        yield url, keys[0] if keys else None
 
 
 async def _answers(url: str) -> bool:
@@ -87,15 +109,39 @@ async def _answers(url: str) -> bool:
     return True
 
 
+def show_voices(configuration: Configuration, data_dir: Path, language: str | None) -> None:
+    """Print the voices that can be asked for, of one language or all. Raises `EngineError`."""
+    _, voices = _voices(configuration, _catalogue(configuration, data_dir))
+    shown = [voice for voice in voices.names() if _speaks(voice.language, language)]
+    if not shown:
+        raise EngineError(f"No voice here speaks '{language}'; antiphon voices shows them all.")
+    table = Table("voice", "model", "language", "description", box=None, header_style="bold")
+    for voice in shown:
+        row = (voice.name, voice.model, voice.language or "", voice.description)
+        table.add_row(*map(escape, row))
+    console = Console()
+    console.print(table)
+    for problem in voices.problems():
+        console.print(f"[red]{escape(problem)}[/]", highlight=False, soft_wrap=True)
+
+
+def _speaks(spoken: str | None, asked: str | None) -> bool:
+    """Whether a language is the one that is asked for, or (as `en-us` is of `en`) a kind of it."""
+    if asked is None:
+        return True
+    tag, wanted = (name.lower().replace("_", "-") for name in (spoken or "", asked))
+    return tag == wanted or tag.startswith(f"{wanted}-")
+
+
 def show_models(configuration: Configuration, data_dir: Path) -> None:
     """Print the models that are here, and those that can be pulled."""
     console = Console()
     catalogue = _catalogue(configuration, data_dir)
-    console.print(_speech_models(catalogue))
-    language = [record for record in catalogue.records() if _writes(catalogue, record)]
-    if language:
-        console.print()
-        console.print(_language_models(catalogue, language))
+    store, voices = _voices(configuration, catalogue)
+    for number, table in enumerate(tables(store, voices)):
+        if number:
+            console.print()
+        console.print(table)
     here = {record.name for record in catalogue.records()}
     absent = [(name, known.kind) for name, known in KNOWN.items() if known.name not in here]
     by_purpose = (
@@ -104,7 +150,7 @@ def show_models(configuration: Configuration, data_dir: Path) -> None:
     )
     shown = ";\n".join(f"{names}{purpose}" for names, purpose in by_purpose if names)
     console.print(f"\nTo install: antiphon pull NAME, where NAME is {shown}")
-    for problem in catalogue.problems():
+    for problem in (*catalogue.problems(), *voices.problems()):
         console.print(f"[red]{escape(problem)}[/]", highlight=False, soft_wrap=True)
 
 
@@ -114,60 +160,13 @@ def _catalogue(configuration: Configuration, data_dir: Path) -> Catalogue:
         configuration.models,
         default=configuration.defaults.transcription,
         language_default=configuration.local_chat,
+        speech_default=configuration.defaults.speech,
     )
 
 
-def _writes(catalogue: Catalogue, record: ModelRecord) -> bool:
-    return catalogue.kind(record) != "transcription"
-
-
-def _speech_models(catalogue: Catalogue) -> Table:
+def _voices(configuration: Configuration, catalogue: Catalogue) -> tuple[ModelStore, Voices]:
     store = ModelStore(catalogue, Scheduler(Device(1)))
-    default = _name_of(catalogue.default_transcription)
-    table = Table("model", "engine", "languages", "aliases", box=None, header_style="bold")
-    for record in catalogue.records():
-        if not _writes(catalogue, record):
-            languages = store.capabilities(record).languages
-            shown = "any" if languages is None else _listed(sorted(languages))
-            name = f"{record.name} (default)" if record.name == default else record.name
-            row = (name, record.engine, shown, ", ".join(record.aliases))
-            table.add_row(*map(escape, row))
-    return table
-
-
-def _language_models(catalogue: Catalogue, records: Sequence[ModelRecord]) -> Table:
-    default = _name_of(catalogue.default_language)
-    columns = ("model", "engine", "kind", "size", "context", "aliases")
-    table = Table(*columns, box=None, header_style="bold")
-    for record in records:
-        name = f"{record.name} (default)" if record.name == default else record.name
-        size, context = _size(record)
-        row = (name, record.engine, catalogue.kind(record), size, context)
-        table.add_row(*map(escape, (*row, ", ".join(record.aliases))))
-    return table
-
-
-def _size(record: ModelRecord) -> tuple[str, str]:
-    """How many weights of which form a language model has, and how many tokens it can see."""
-    try:
-        metadata = read_metadata(Path(record.source or ""))
-    except EngineError:
-        return "?", "?"  # it went away since the catalogue looked
-    parameters = metadata.parameters
-    weights = metadata.size_label or (f"{parameters / 1e6:.0f}M" if parameters else "")
-    size = " ".join(part for part in (weights, metadata.quantisation) if part)
-    return size, str(metadata.context_length or "")
-
-
-def _name_of(default: Callable[[], ModelRecord]) -> str | None:
-    try:
-        return default().name
-    except EngineError:
-        return None  # one of the problems, which are told last
-
-
-def _listed(languages: Sequence[str]) -> str:
-    return ", ".join(languages) if len(languages) <= 4 else f"{len(languages)} languages"
+    return store, Voices(store, configuration.voices, configuration.defaults.voice)
 
 
 def pull_model(name: str, data_dir: Path, revision: str | None) -> None:
@@ -216,20 +215,24 @@ def _findings(configuration: Configuration, data_dir: Path) -> Iterator[tuple[bo
         ("faster_whisper", "voice activity and Whisper"),
         ("pocketsphinx", "built-in transcription"),
         ("av", "audio and video files"),
+        ("espeakng_loader", "built-in speech"),
+        ("piper", "Piper voices"),
     ):
         yield util.find_spec(module) is not None, f"{module}: {purpose}"
     catalogue = _catalogue(configuration, data_dir)
-    if any(_writes(catalogue, record) for record in catalogue.records()):
+    if of_kinds(catalogue, WRITING):
         here = util.find_spec("llama_cpp") is not None
         yield here, "llama_cpp: language models" + ("" if here else "; run: uv sync --extra llama")
     for what, default in (
         ("transcription", catalogue.default_transcription),
         ("language", catalogue.default_language),
+        ("speech", catalogue.default_speech),
     ):
-        name = _name_of(default)
+        name = name_of(default)
         if name is not None:
             yield True, f"{what} model: {name}"
-    for problem in catalogue.problems():
+    _, voices = _voices(configuration, catalogue)
+    for problem in (*catalogue.problems(), *voices.problems()):
         yield False, problem
     directory = data_dir if data_dir.exists() else data_dir.parent
     while not directory.exists():
@@ -241,9 +244,11 @@ def _findings(configuration: Configuration, data_dir: Path) -> Iterator[tuple[bo
 def _advice(configuration: Configuration, data_dir: Path) -> Iterator[str]:
     yield f"{cores()} cores for models"
     catalogue = Catalogue(data_dir, configuration.models)
-    heard = [record for record in catalogue.records() if not _writes(catalogue, record)]
+    heard = of_kinds(catalogue, ("transcription",))
     if all(record.engine == BUILT_IN for record in heard):
         yield f"only the small built-in model is here; install a better one: {BETTER}"
+    if all(record.engine == "espeak" for record in of_kinds(catalogue, ("speech",))):
+        yield f"only the robotic built-in voices are here; install a better one: {BETTER_VOICE}"
     try:
         import sounddevice  # noqa: F401 - asked for its library only
     except OSError:

@@ -25,6 +25,11 @@ OPTIONS = {
         *("files", "--format", "--model", "--language", "--prompt", "--output", "--url"),
         *("--api-key", "--config", "--no-verify", "txt|srt|vtt|json"),
     ),
+    "say": (
+        *("text", "--file", "--output", "--device", "--voice", "--model", "--speed"),
+        *("--url", "--api-key", "--config", "--no-verify"),
+    ),
+    "voices": ("--language", "--config"),
     "models": ("--config",),
     "pull": ("name", "--revision"),
     "check": ("--config",),
