@@ -4,7 +4,8 @@ It runs in a process of its own: its state is global, and what makes it crash mu
 server.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,6 +34,9 @@ PIECE = 200
 
 WORDS_PER_MINUTE = 175
 """At speed 1. It cannot be slower than 80: speeds below 0.46 sound like 0.46."""
+
+# espeak-ng 1.52 dies of a hyphen between a sign and letters that it has to spell: (-\u0928\u0928.
+_DEADLY = re.compile(r"(?<=[^\w\s])-(?=[^\W\d_a-zA-Z])")
 
 _AT_ONCE = 4
 _CAPACITY = 256
@@ -106,7 +110,7 @@ class Espeak:
             return Outcome(job, done=True), place
         start, end = spans[place.pieces]
         last = place.pieces + 1 == len(spans)
-        text = speakable(request.text[start:end])
+        text = _DEADLY.sub(" ", speakable(request.text[start:end]))
         samples, words = self._library.say(
             text,
             voice,
@@ -119,7 +123,10 @@ class Espeak:
         if not heard:
             return Outcome(job, done=last, progress=(reached,)), reached
         rate = self._library.rate
-        marks = _marks(text, words, start, place.samples, rate)
+        marks = [
+            Mark(start + characters, (place.samples + min(sample, len(samples))) / rate)
+            for characters, sample in _said(text, words)
+        ]
         marks.append(Mark(end, reached.samples / rate))
         spoken = Spoken(samples, rate, tuple(marks))
         return Outcome(job, (spoken,), done=last, progress=(reached,)), reached
@@ -129,13 +136,9 @@ def _last(progress: Sequence[_Place]) -> _Place:
     return progress[-1] if progress else _Place()
 
 
-def _marks(text: str, words: Sequence[Word], before: int, samples: int, rate: int) -> list[Mark]:
-    """What has been said when each word begins: all that stands before it.
-
-    `text` begins after so many characters and `samples` of the whole.
-    """
-    marks: list[Mark] = []
-    said = 0
+def _said(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int]]:
+    """What has been said when each word begins: characters (all that stand before it), samples."""
+    said = sample = 0
     for word in words:
         at = word.character
         # Each digit, and the space after a number or an emoji, counts as a word of its own.
@@ -144,9 +147,9 @@ def _marks(text: str, words: Sequence[Word], before: int, samples: int, rate: in
             continue
         characters = len(text[:at].rstrip())
         if characters > said:
-            said = characters
-            marks.append(Mark(before + characters, (samples + word.sample) / rate))
-    return marks
+            # In texts that are no language, one is sometimes said to begin before the last.
+            said, sample = characters, max(sample, word.sample)
+            yield said, sample
 
 
 def checked_speed(speed: float) -> float:

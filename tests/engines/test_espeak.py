@@ -155,6 +155,18 @@ def test_any_text_is_spoken_or_says_nothing(engine: Espeak, text: str) -> None:
         check_marks(text, spoken)
 
 
+@pytest.mark.parametrize("voice", ["en-us", "fr", "hi"])
+def test_texts_that_espeak_would_die_of_are_spoken(engine: Espeak, voice: str) -> None:
+    for text in (
+        "[-\u0928\u0928",
+        "(-\u0915\u0916)",
+        '"-\u0928\u0928"',
+        ".-\u0928\u0928",
+        "[-\u65e5\u672c",
+    ):
+        check_marks(text, say(engine, Say(text, voice)))
+
+
 def test_two_requests_at_once_do_not_mix(engine: Espeak) -> None:
     texts = {1: "One. " * 100, 2: "Two hundred elephants. " * 30}
     alone = {job: seconds(say(engine, Say(text))) for job, text in texts.items()}
