@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fake_hub import Hub
 from gguf_headers import Value, gguf_bytes
+from piper_voices import description, network
 from programs import NANO, Server, antiphon, configured
 from voice import say, silence, word_errors, write_wav
 
@@ -96,7 +97,9 @@ def test_models_lists_what_is_here_and_what_can_be_pulled(tmp_path: Path) -> Non
     shown = antiphon(tmp_path, "models")
     assert (shown.status, shown.errors) == (0, "")
     assert re.search(r"pocketsphinx \(default\) +pocketsphinx +en\b", shown.out)
+    assert re.search(r"espeak \(default\) +espeak +141 +\d+ languages", shown.out)
     assert re.search(r"antiphon pull NAME, where NAME is tiny, tiny\.en, base,", shown.out)
+    assert re.search(r"\sen_US-lessac-medium, [\w.,\s-]+\sto\sspeak\n", shown.out)
 
 
 def test_models_shows_a_configured_model_and_says_what_is_wrong_with_another(
@@ -115,14 +118,18 @@ def test_check_finds_a_fresh_machine_fit(tmp_path: Path) -> None:
     assert (shown.status, shown.errors) == (0, "")
     assert "✗" not in shown.out
     assert "✓ transcription model: pocketsphinx" in shown.out
+    assert "✓ speech model: espeak" in shown.out
     assert "antiphon pull base" in shown.out
+    assert "antiphon pull en_US-lessac-medium" in shown.out
 
 
 def test_check_fails_where_a_model_is_missing_and_names_what_it_lacks(tmp_path: Path) -> None:
     broken = {"name": "lost", "engine": "whisper", "source": str(tmp_path / "lost")}
-    configured(tmp_path, {"models": [broken], "defaults": {"transcription": "lost"}})
+    defaults = {"transcription": "lost", "voice": "shimer"}
+    configured(tmp_path, {"models": [broken], "defaults": defaults})
     shown = antiphon(tmp_path, "check")
     assert (shown.status, shown.errors) == (1, "")
+    assert "✗ The voice 'shimer' cannot be used. There is no voice 'shimer'; did you" in shown.out
     (line,) = [line for line in shown.out.splitlines() if "lost" in line]
     assert f"✗ The model 'lost' cannot be used: {tmp_path / 'lost'} lacks model.bin" in line
     refused = antiphon(tmp_path, "serve")
@@ -176,6 +183,18 @@ def test_a_language_model_that_was_pulled_is_listed_with_what_it_is(
     checked = antiphon(tmp_path, "check")
     assert "✓ transcription model: pocketsphinx" in checked.out
     assert "✓ language model: qwen3-0.6b" in checked.out
+
+
+def test_a_voice_that_was_pulled_is_listed_as_the_default(tmp_path: Path, hub: Hub) -> None:
+    hub.repository = "rhasspy/piper-voices"
+    file = "de/de_DE/thorsten/medium/de_DE-thorsten-medium.onnx"
+    hub.files = {file: network(), f"{file}.json": json.dumps(description(("a", "b"))).encode()}
+    done = antiphon(tmp_path, "pull", "de_DE-thorsten-medium", env={"HF_ENDPOINT": hub.url})
+    assert (done.status, done.errors) == (0, "")
+    assert "Installed de_DE-thorsten-medium." in done.out
+    shown = antiphon(tmp_path, "models")
+    assert re.search(r"de_DE-thorsten-medium \(default\) +piper +2 +en +thorsten", shown.out)
+    assert re.search(r"espeak +espeak +141", shown.out)
 
 
 def test_pulling_a_quantisation_that_is_not_there_lists_those_that_are(
