@@ -9,9 +9,8 @@ import asyncio
 import base64
 import contextlib
 import json
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 
 from clients.captions import Captions
 from clients.screen import Screen
+from clients.signals import on_interrupt
 from clients.sources import (
     CHUNKS_PER_SECOND,
     Chunk,
@@ -41,6 +41,8 @@ from clients.wire import (
     lost,
     open_socket,
     pauses,
+    read_event,
+    refused,
     unreachable,
 )
 
@@ -166,9 +168,9 @@ class Listener:
             await socket.send(json.dumps({"type": "session.update", "session": session}))
         try:
             async with asyncio.timeout(_SETTLE_SECONDS):
-                while (event := _event(await socket.recv())).get("type") != "session.updated":
+                while (event := read_event(await socket.recv())).get("type") != "session.updated":
                     if event.get("type") == "error":
-                        raise _refused(event)
+                        raise refused(event)
         except TimeoutError as error:
             raise unreachable(self._options.url, error) from error
 
@@ -221,7 +223,7 @@ class Listener:
         """Show what the server says until nothing more is to come."""
         captions = self._captions
         while not (captions.cleared and not captions.open):
-            event = _event(await socket.recv())
+            event = read_event(await socket.recv())
             if line := captions.take(event):
                 self._screen.line(line)
             if event.get("type") == "error":
@@ -251,7 +253,7 @@ async def _until_interrupted(listener: Listener) -> None:
         interrupted = True
         listener.stop()
 
-    with _on_interrupt(interrupt):
+    with on_interrupt(interrupt):
         try:
             await task
         except asyncio.CancelledError:
@@ -260,42 +262,6 @@ async def _until_interrupted(listener: Listener) -> None:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-@contextlib.contextmanager
-def _on_interrupt(act: Callable[[], None]) -> Iterator[None]:
-    """Call `act` on the loop for SIGINT and SIGTERM, where this thread may say so."""
-    loop = asyncio.get_running_loop()
-    previous: dict[signal.Signals, Any] = {}
-
-    def interrupted(*_: object) -> None:
-        loop.call_soon_threadsafe(act)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(ValueError):  # not the main thread: somebody else's signals
-            previous[number] = signal.signal(number, interrupted)
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _event(message: str | bytes) -> dict[str, Any]:
-    """A server event; `{}` for what is none."""
-    try:
-        event = json.loads(message)
-    except ValueError:
-        return {}
-    return event if isinstance(event, dict) else {}
-
-
-def _refused(event: dict[str, Any]) -> ClientError:
-    error = event.get("error") or {}
-    message = as_text(error.get("message")) or "The server refused the session."
-    if error.get("type", "invalid_request_error") == "invalid_request_error":
-        return ClientError(message)
-    return Unavailable(message)
 
 
 def _source(options: ListenOptions) -> Source:

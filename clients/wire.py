@@ -159,6 +159,24 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute:02}:{second:02}"
 
 
+def read_event(message: str | bytes) -> dict[str, Any]:
+    """A server event; `{}` for what is none."""
+    try:
+        event = json.loads(message)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
+def refused(event: Mapping[str, Any]) -> ClientError:
+    """What an `error` event in answer to the first `session.update` means."""
+    error = event.get("error") or {}
+    message = as_text(error.get("message")) or "The server refused the session."
+    if error.get("type", "invalid_request_error") == "invalid_request_error":
+        return ClientError(message)
+    return Unavailable(message)
+
+
 def as_text(value: Any) -> str:
     """A field that should be text, whatever the server put there."""
     return value if isinstance(value, str) else ""
