@@ -19,6 +19,8 @@ from pipelines.items import (
 
 MAX_ITEMS = 1_000
 """Items that a conversation holds; older ones are forgotten."""
+ROUNDING = 0.005
+"""Seconds by which sums of lengths of sound may differ."""
 ROOT = "root"
 """The place before the first item, as clients name it."""
 
@@ -46,7 +48,7 @@ class Said:
         """The words that are over after so much of the sound."""
         characters = 0
         for mark in self.marks:
-            if mark.seconds > seconds:
+            if mark.seconds > seconds + ROUNDING:
                 break
             characters = mark.characters
         return self.text[:characters].rstrip()

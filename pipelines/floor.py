@@ -4,6 +4,7 @@ One object for each session, written by the nodes that answer and read by the on
 I/O, no clock: times are the caller's, in seconds of one monotonic clock.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 State = Literal["idle", "thinking", "speaking"]
@@ -16,7 +17,7 @@ class Floor:
     def __init__(self) -> None:
         self._made: set[str] = set()
         self._until = 0.0
-        self._heard: dict[str, float] = {}
+        self._listener: Callable[[str], float | None] = lambda item: None
         self.held = False
         """Whether sound is kept back, since somebody may be speaking over it."""
 
@@ -42,10 +43,11 @@ class Floor:
         """When the last answer was over and heard; None while there is one."""
         return self._until if self.state(now) == "idle" else None
 
-    def tell_heard(self, item: str, seconds: float) -> None:
-        """How much of an item's sound the listener can have heard when it was interrupted."""
-        self._heard = {item: seconds}
+    def listen(self, heard: Callable[[str], float | None]) -> None:
+        """Ask this, from now on, how many seconds of an item's sound can have been heard."""
+        self._listener = heard
 
     def heard(self, item: str) -> float | None:
-        """What `tell_heard` said of an item last."""
-        return self._heard.get(item)
+        """The seconds of an item's sound that a listener who plays it as it comes can have heard
+        by now; None for items that nothing is known of any more."""
+        return self._listener(item)

@@ -145,20 +145,19 @@ class Playback:
         ends = [played.end for played in self._played.values()]
         self._until = min(self._until, max([now, *ends]))
 
-    def heard(self, now: float, response: str | None = None) -> tuple[str, float] | None:
-        """The item that is heard now, and seconds of it that can have been; else the last that was.
+    def heard(self, item: str, now: float) -> float | None:
+        """The seconds of an item's sound that can have been heard; None for one that nothing is
+        known of."""
+        played = self._played.get(item)
+        if played is not None:
+            return played.heard(now)
+        waits = any(isinstance(frame, AudioOut) and frame.item == item for frame in self._waiting)
+        return 0.0 if waits else None
 
-        With `response`, only of its items. An item that a hold keeps back whole counts as heard
-        now. None without any.
-        """
-        played = [each for each in self._played.values() if response in (None, each.response)]
-        unheard = next((each for each in played if each.end > now), None)
-        if unheard is not None:
-            return unheard.item, unheard.heard(now)
-        for frame in self._waiting:
-            if isinstance(frame, AudioOut) and response in (None, frame.response):
-                return frame.item, self._sent_of(frame.item)
-        return (played[-1].item, played[-1].sent) if played else None
+    def knows(self, response: str | None) -> bool:
+        """Whether sound of this response (None: of any) was sent or waits."""
+        frames = (*self._played.values(), *self._waiting)
+        return any(response in (None, frame.response) for frame in frames)
 
     def _next_cut(self, sound: AudioOut) -> int:
         size = max(1, round(sound.rate * PIECE_SECONDS))

@@ -320,7 +320,8 @@ class Answers:
         del self._answers[answer.id]
         actions = self._close_all(answer, ending)
         actions += answer.stream.done(ending)
-        if ending.status == "cancelled" and answer.asked:
+        # A response can also fail while some node still works on it.
+        if ending.status in ("cancelled", "failed") and answer.asked:
             actions.append(Push(Interrupt(answer.id)))
         return actions
 

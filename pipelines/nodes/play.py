@@ -68,6 +68,7 @@ class Player(Node):
         self._settings = settings
         self._floor = context.floor
         self._playback = Playback(settings.lead)
+        self._floor.listen(lambda item: self._playback.heard(item, self._now()))
         self._changed = asyncio.Event()
         self._open: set[str] = set()
         """Responses that have not ended."""
@@ -88,7 +89,6 @@ class Player(Node):
                 self._hold(not over)
                 self.emit(frame)
             case SpeechStarted():
-                self._tell_heard(None)
                 # Whoever gives the answer up does so while this passes.
                 self.emit(frame)
                 self._hold(False)
@@ -147,7 +147,7 @@ class Player(Node):
 
     def _interrupt(self, response: str | None) -> None:
         now = self._now()
-        known = self._tell_heard(response)
+        known = self._playback.knows(response)
         self._playback.interrupt(response, now)
         over = set(self._open) if response is None else self._open & {response}
         self._open -= over
@@ -159,13 +159,6 @@ class Player(Node):
         self._over.extend(over.union(filter(None, [response])).difference(self._over))
         self._floor.held = self._playback.holding_back
         self._changed.set()
-
-    def _tell_heard(self, response: str | None) -> bool:
-        """Tell the floor how much was heard of what is played; False if nothing is."""
-        heard = self._playback.heard(self._now(), response)
-        if heard is not None:
-            self._floor.tell_heard(*heard)
-        return heard is not None
 
     @staticmethod
     def _now() -> float:

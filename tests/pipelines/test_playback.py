@@ -29,10 +29,10 @@ def leaving(playback: Playback, now: float) -> list[AudioOut | Answered]:
     return frames
 
 
-def heard(playback: Playback, now: float, response: str | None = None) -> tuple[str, int] | None:
-    """The item and milliseconds of it."""
-    told = playback.heard(now, response)
-    return None if told is None else (told[0], round(told[1] * 1000))
+def heard(playback: Playback, now: float, item: str = "a") -> int | None:
+    """The milliseconds of an item."""
+    told = playback.heard(item, now)
+    return None if told is None else round(told * 1000)
 
 
 def seconds_of(frames: list[AudioOut | Answered]) -> float:
@@ -99,11 +99,11 @@ def test_what_was_heard_counts_gaps() -> None:
     playback = Playback()
     playback.add(sound(1.0))
     leaving(playback, 0.0)
-    assert heard(playback, 0.4) == ("a", 400)
-    assert heard(playback, 3.0) == ("a", 1000)
+    assert heard(playback, 0.4) == 400
+    assert heard(playback, 3.0) == 1000
     playback.add(sound(1.0))
     leaving(playback, 3.0)
-    assert heard(playback, 3.25) == ("a", 1250)
+    assert heard(playback, 3.25) == 1250
 
 
 def test_of_two_items_the_one_that_is_heard_is_told() -> None:
@@ -111,9 +111,9 @@ def test_of_two_items_the_one_that_is_heard_is_told() -> None:
     playback.add(sound(1.0, item="a"))
     playback.add(sound(1.0, item="b"))
     leaving(playback, 0.0)
-    assert heard(playback, 0.5) == ("a", 500)
-    assert heard(playback, 1.5) == ("b", 500)
-    assert heard(playback, 9.0) == ("b", 1000)
+    assert heard(playback, 0.5) == 500
+    assert heard(playback, 1.5, "b") == 500
+    assert heard(playback, 9.0, "b") == 1000
     assert heard(playback, 0.5, "another") is None
 
 
@@ -124,7 +124,7 @@ def test_an_item_that_is_held_back_whole_was_not_heard() -> None:
     playback.add(sound(1.0))
     assert leaving(playback, 0.0) == []
     assert playback.holding_back
-    assert heard(playback, 1.0) == ("a", 0)
+    assert heard(playback, 1.0) == 0
 
 
 def test_an_interruption_forgets_only_the_sound_of_its_response() -> None:
@@ -133,7 +133,7 @@ def test_an_interruption_forgets_only_the_sound_of_its_response() -> None:
     playback.add(sound(1.0, "s", "b"))
     leaving(playback, 0.0)
     playback.interrupt("r", 0.05)
-    assert heard(playback, 0.5, "r") == ("a", 50)
+    assert heard(playback, 0.5) == 50
     assert playback.until == pytest.approx(0.05)
     (first, *_) = leaving(playback, 0.05)
     assert isinstance(first, AudioOut)
@@ -146,7 +146,7 @@ def test_an_interruption_of_what_is_silent_leaves_the_other_sound_alone() -> Non
     leaving(playback, 0.0)
     playback.interrupt("written", 0.2)
     assert playback.until == pytest.approx(1.0)
-    assert heard(playback, 0.5) == ("a", 500)
+    assert heard(playback, 0.5) == 500
 
 
 def test_what_is_ahead_of_the_listener_stands_still_during_a_hold() -> None:
@@ -199,8 +199,8 @@ class Listener:
 
     def interrupt(self) -> None:
         name = str(self.response)
-        told = self.playback.heard(self.now, name)
-        assert told is None or 0 <= told[1] <= len(self.sent) / RATE + 1e-6
+        told = self.playback.heard(f"item {name}", self.now)
+        assert told is None or 0 <= told <= len(self.sent) / RATE + 1e-6
         self.playback.interrupt(name, self.now)
         self.response, self.came, self.sent = self.response + 1, 0, []
 
