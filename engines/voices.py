@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -62,11 +62,13 @@ class VoiceEntry:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What a name of a voice means: a model, its voice (None: its first), and how fast."""
+    """What a name of a voice means: a model, its voice (None: its first), how fast, and the tag of
+    the language that it speaks, where the model knows it."""
 
     model: str
     voice: str | None = None
     speed: float = 1.0
+    language: str | None = field(default=None, compare=False)
 
 
 class Voices:
@@ -113,11 +115,15 @@ class Voices:
         `voice`) with the nearest name, also for a voice of another model than the one asked for,
         and `ModelNotFound` or `Unsupported` for the model.
         """
+        chosen = self._resolve(voice, model)
+        return replace(chosen, language=self._language(chosen))
+
+    def _resolve(self, voice: str | None, model: str | None) -> Chosen:
         any_model = model is None or model in SPEECH_NAMES
         record = self._store.catalogue.resolve_speech(model or "default")
         if voice is None:
             if any_model and self._default is not None:
-                return self.resolve(self._default)
+                return self._resolve(self._default, None)
             return Chosen(record.name)
         found = self._find(voice, record)
         if found is None:
@@ -149,6 +155,12 @@ class Voices:
         async with aclosing(speaker.say(said, owner=owner, kind=kind)) as pieces:
             async for spoken in pieces:
                 yield spoken
+
+    def _language(self, chosen: Chosen) -> str | None:
+        # A variant (`en-us+f3`) is not listed, and speaks the language of its voice.
+        name = chosen.voice and chosen.voice.partition("+")[0]
+        voices = self._voices.get(chosen.model, ())
+        return next((one.language for one in voices if name in (None, one.name)), None)
 
     def _find(self, voice: str, record: ModelRecord) -> Chosen | None:
         own = self._configured.get(voice)
@@ -215,8 +227,8 @@ class Voices:
                 continue
             voices = self._voices.get(chosen.model, ())
             voice = next((one for one in voices if chosen.voice in (None, one.name)), None)
-            language = voice.language if voice else None
             described = voice.description if voice else ""
+            language = self._language(chosen)
             yield VoiceEntry(name, chosen.model, chosen.voice, language, described)
 
     def _of(self, record: ModelRecord) -> Iterator[VoiceEntry]:

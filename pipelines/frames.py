@@ -138,7 +138,8 @@ class IdleTimeout(Frame):
 class Respond(Frame):
     """Make an answer: `request` goes to the language model of this name.
 
-    With `spoken`, its text is said by `voice` at `speed`. A `provisional` one is only made ready:
+    With `spoken`, its text is said by `voice` at `speed`; `language` is the voice's, where that is
+    known. A `provisional` one is only made ready:
     the same request without it may follow, and is answered with what was made meanwhile; any other
     makes it void.
     """
@@ -150,6 +151,7 @@ class Respond(Frame):
     spoken: bool = False
     voice: str | None = None
     speed: float = 1.0
+    language: str | None = None
     provisional: bool = False
 
 

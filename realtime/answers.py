@@ -6,7 +6,7 @@ dropped.
 """
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from engines.audio import Encoder
@@ -26,6 +26,7 @@ from pipelines.items import FunctionCall, Item, Message, OutputAudio, OutputText
 from realtime.actions import Action, Push
 from realtime.conversation_settings import Answering, ConversationSettings, ResponseRequest
 from realtime.response_stream import Ending, ResponseStream, Shell, item_status, new_message
+from realtime.surroundings import Surroundings
 from realtime.wire import Wire
 
 MOST_OUTSIDE = 8
@@ -66,26 +67,22 @@ class _Answer:
 
 
 class Answers:
-    """See the module. `heard` says how many seconds of an item's sound its listener can have heard;
-    `voice` is the default voice's name; `local`: the language model is one of ours, and its chat
-    template can be told things."""
+    """See the module. `voice` is the name of the default voice."""
 
     def __init__(
         self,
         wire: Wire,
         conversation: Conversation,
         conversation_id: str,
+        server: Surroundings,
         *,
         voice: str,
-        heard: Callable[[str], float | None],
-        local: bool,
     ) -> None:
         self._wire = wire
         self._conversation = conversation
         self._conversation_id = conversation_id
+        self._server = server
         self._voice = voice
-        self._heard = heard
-        self._local = local
         self._answers: dict[str, _Answer] = {}
         self._playing: str | None = None
         """The item whose sound was sent last."""
@@ -214,7 +211,7 @@ class Answers:
                 answering.tools,
                 answering.tool_choice,
                 answering.parallel_tool_calls,
-                {"enable_thinking": thinks} if self._local else {},
+                {"enable_thinking": thinks} if self._server.local else {},
             ),
             sampling,
             max_tokens=answering.max_output_tokens,
@@ -229,13 +226,15 @@ class Answers:
         settings: ConversationSettings,
         request: Generate,
     ) -> Respond:
+        voice = answering.voice or self._voice
         return Respond(
             response,
             settings.model,
             request,
             spoken=answering.modality == "audio",
-            voice=answering.voice or self._voice,
+            voice=voice,
             speed=answering.speed,
+            language=self._server.check_voice(voice),
             provisional=response == PROVISIONAL,
         )
 
@@ -344,7 +343,7 @@ class Answers:
         return answer.stream.close(item, answer.previous[item.id], text)
 
     def _keep_heard(self, item_id: str) -> None:
-        seconds = self._heard(item_id)
+        seconds = self._server.heard(item_id)
         if seconds is None:
             seconds = self._conversation.said(item_id).seconds
         self._conversation.cut(item_id, seconds)

@@ -6,8 +6,6 @@ come in the order in which they were sent.
 """
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from engines.audio import AudioFormat
 from engines.base import EngineError, ModelNotFound, Unsupported
@@ -36,7 +34,7 @@ from realtime.conversation_settings import (
     merge_conversation,
     override,
 )
-from realtime.ear import Decoder, Ear, milliseconds
+from realtime.ear import Ear, milliseconds
 from realtime.events import (
     Append,
     BadEvent,
@@ -55,43 +53,13 @@ from realtime.events import (
 from realtime.fields import SettingsError
 from realtime.protocol import expired, refused_update
 from realtime.settings import Settings
+from realtime.surroundings import Surroundings, Terms
 from realtime.transcribing import Transcribing
 from realtime.turn_answers import TurnAnswers
 from realtime.wire import Wire
 
 MAX_DEFERRED = 256
 """Events that may wait for the answer to a commit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What one session is: times in seconds, `expires_at` since the epoch; `voice` is the name of
-    the default voice; `tentative` says that the socket asked for unsettled text when it opened."""
-
-    session_id: str
-    expires_at: int
-    max_seconds: int
-    settings: ConversationSettings
-    voice: str
-    tentative: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the protocol asks of the server.
-
-    The checks raise `EngineError`: of a transcription model and a language, of a voice. `local`:
-    whether the language model is one of ours; others may take images. `audio_of` gives an item's
-    wire audio where it was kept, `heard` the seconds of its sound that a listener can have heard.
-    """
-
-    new_id: Callable[[str], str]
-    decoder: Callable[[AudioFormat], Decoder]
-    check_model: Callable[[str, str | None], None]
-    check_voice: Callable[[str], object]
-    local: bool = True
-    audio_of: Callable[[str], bytes | None] = lambda item: None
-    heard: Callable[[str], float | None] = lambda item: None
 
 
 class ConversationProtocol:
@@ -110,9 +78,8 @@ class ConversationProtocol:
             self._wire,
             self._conversation,
             surroundings.new_id("conv"),
+            surroundings,
             voice=terms.voice,
-            heard=surroundings.heard,
-            local=surroundings.local,
         )
         self._items = ConversationItems(
             self._wire,

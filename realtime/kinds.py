@@ -19,13 +19,14 @@ from realtime.conversation_settings import (
     echo_conversation,
     merge_conversation,
 )
-from realtime.conversing import ConversationProtocol, Surroundings, Terms
+from realtime.conversing import ConversationProtocol
 from realtime.language import LanguageModels
 from realtime.opening import Opening, language_model
 from realtime.protocol import ProtocolSettings, RealtimeProtocol
 from realtime.retention import RetainedAudio
 from realtime.session import SessionProtocol
 from realtime.settings import Settings, Transcription, echo, merge
+from realtime.surroundings import Surroundings, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ class ConversationSessions:
             new_id=self._new_id,
             decoder=Decoder,
             check_model=self._check_model,
-            check_voice=self._voices.resolve,
+            check_voice=lambda voice: self._voices.resolve(voice).language,
             local=not self._language.sees(model),
             audio_of=opened.retained.audio_of,
             heard=opened.floor.heard,

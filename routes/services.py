@@ -149,6 +149,9 @@ class ChosenVoice(Protocol):
     @property
     def voice(self) -> str | None: ...
 
+    @property
+    def language(self) -> str | None: ...
+
 
 class Voices(Protocol):
     """Voices by name, whichever model has them."""

@@ -77,10 +77,10 @@ async def speak(request: web.Request) -> web.StreamResponse:
     if "." in model and (remote := services.language.remote(model)) is not None:
         return await forward(request, remote, "/audio/speech", body)
     asked = await validated(body, SpeechRequest)
-    language = await asyncio.to_thread(_language, services, asked)
+    chosen = services.voices.resolve(asked.voice_name, asked.model)
     reading = _Reading(asked.response_format)
     async with (
-        aclosing(sentences(asked.input, language)) as lines,
+        aclosing(sentences(asked.input, chosen.language)) as lines,
         aclosing(read_aloud(lines, _Speaker(services, asked, owner_of(request)))) as sound,
         aclosing(reading.encoded(sound)) as pieces,
     ):
@@ -118,17 +118,6 @@ class _Speaker:
         asked = self._asked
         say = Say(text, asked.voice_name, asked.speed)
         return self._voices.say(say, model=asked.model, owner=self._owner, kind=kind)
-
-
-def _language(services: Services, asked: SpeechRequest) -> str | None:
-    """The language of the voice that is asked for. Raises `EngineError` where there is none."""
-    chosen = services.voices.resolve(asked.voice_name, asked.model)
-    # A variant (`en-us+f3`) is not listed, and speaks the language of its voice.
-    voice = chosen.voice and chosen.voice.partition("+")[0]
-    for entry in services.voices.names():
-        if entry.model == chosen.model and voice in (None, entry.voice):
-            return entry.language
-    return None
 
 
 class _Reading:

@@ -34,11 +34,12 @@ from pipelines.frames import (
 )
 from realtime.actions import Action, Close, Push, Send
 from realtime.conversation_settings import Answering, ConversationSettings
-from realtime.conversing import ConversationProtocol, Surroundings, Terms
+from realtime.conversing import ConversationProtocol
 from realtime.events import read
 from realtime.protocol import ProtocolSettings, RealtimeProtocol
 from realtime.session import SessionProtocol
 from realtime.settings import Settings
+from realtime.surroundings import Surroundings, Terms
 
 SECONDS_A_CHARACTER = 0.05
 RATE = 24_000
@@ -51,9 +52,10 @@ def check_model(model: str, language: str | None) -> None:
         raise ModelNotFound(model, MODELS)
 
 
-def check_voice(voice: str) -> None:
+def check_voice(voice: str) -> str | None:
     if voice not in VOICES:
         raise InvalidInput(f"There is no voice '{voice}'.", "voice")
+    return "en-us"
 
 
 class Talk:

@@ -29,6 +29,7 @@ class Entry:
 class Chosen:
     model: str
     voice: str | None
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,8 @@ class ScriptedVoices:
             raise ModelNotFound(str(model), ["tiny-speech"])
         for entry in self.entries:
             if voice is None or voice.partition("+")[0] == entry.name:
-                return Chosen(
-                    entry.model, voice and entry.voice and entry.voice + voice[len(entry.name) :]
-                )
+                own = voice and entry.voice and entry.voice + voice[len(entry.name) :]
+                return Chosen(entry.model, own, entry.language)
         raise InvalidInput(f"There is no voice '{voice}'; there are amy and fr.", "voice")
 
     async def say(

@@ -72,14 +72,14 @@ class _Speech:
         """Whether any of its sound was sent."""
         self.task: asyncio.Task[None] | None = None
         self._item: str | None = None
-        self._splitter = SentenceSplitter()
+        self._splitter = SentenceSplitter(language=wanted.language)
 
     def write(self, item: str, text: str) -> None:
         self.written = True
         if self._item != item:
             self.close_item()
             self._item = item
-            self._splitter = SentenceSplitter()
+            self._splitter = SentenceSplitter(language=self.wanted.language)
         self._add(item, self._splitter.feed(text))
 
     def close_item(self) -> None:
