@@ -44,6 +44,9 @@ DEFAULT_NAMES = (
     "gpt-4o-transcribe",
     "gpt-4o-mini-transcribe",
     "gpt-4o-transcribe-diarize",
+    "gpt-4o-mini-transcribe-2025-12-15",
+    "gpt-transcribe",
+    "gpt-live-transcribe",
     "gpt-realtime-whisper",
 )
 """Names that clients of OpenAI's API ask for; they mean the default transcription model."""

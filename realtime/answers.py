@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from engines.audio import Encoder
+from engines.base import EngineError
 from engines.generation import Chat, Generate, Sampling
 from pipelines.conversation import Conversation, Said, chat_messages
 from pipelines.frames import (
@@ -234,9 +235,15 @@ class Answers:
             spoken=answering.modality == "audio",
             voice=voice,
             speed=answering.speed,
-            language=self._server.check_voice(voice),
+            language=self._language(voice),
             provisional=response == PROVISIONAL,
         )
+
+    def _language(self, voice: str) -> str | None:
+        try:
+            return self._server.check_voice(voice)
+        except EngineError:
+            return None  # said when it is to speak
 
     def _text(self, answer: _Answer, frame: Text) -> list[Action]:
         actions = self._begun(answer, frame.item)
