@@ -83,6 +83,7 @@ class Truncation:
 class ConversationSettings:
     """The effective settings of a conversation session.
 
+    `called` is the client's own name for the model, if it gave one, and what it is told again.
     `input.transcription` is what utterances are understood with, also where `transcripts` says
     that the client is not told them. `lead_ms` None: sound is sent as it is made; else no more than
     so much of it before it can have been heard. `kept` is what clients may read back as they wrote
@@ -97,6 +98,7 @@ class ConversationSettings:
     truncation: Truncation = field(default=Truncation())
     lead_ms: int | None = None
     kept: Mapping[str, Any] = field(default_factory=dict)
+    called: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ def echo_conversation(
         "object": "realtime.session",
         "id": session_id,
         "expires_at": expires_at,
-        "model": settings.model,
+        "model": settings.called or settings.model,
         **answering_echo(settings.answering),
         "truncation": settings.truncation.mode,
         "audio": {"input": source, "output": output_echo(settings.answering, voice)},

@@ -140,7 +140,7 @@ class ConversationSessions:
     def protocol(self, opened: Opened) -> SessionProtocol:
         limits = self._configuration.limits
         model = opened.opening.model
-        settings = self._begin(model)
+        settings = self._begin(model, opened.opening.called)
         if opened.opening.patch is not None:
             settings = merge_conversation(settings, opened.opening.patch).settings
         terms = Terms(
@@ -166,9 +166,10 @@ class ConversationSessions:
         self, patch: Mapping[str, Any], session_id: str, expires_at: int
     ) -> dict[str, Any]:
         written = patch.get("model")
-        model = language_model(written if isinstance(written, str) else None)
+        called = written if isinstance(written, str) else None
+        model = language_model(called)
         self._language.check(model, "chat")
-        settings = merge_conversation(self._begin(model), patch).settings
+        settings = merge_conversation(self._begin(model, called), patch).settings
         self._check_model(settings.input.model, settings.input.transcription.language)
         if settings.answering.voice is not None:
             self._voices.resolve(settings.answering.voice)
@@ -186,7 +187,7 @@ class ConversationSessions:
     def _check_model(self, model: str, language: str | None) -> None:
         self._models.check(model, RecognitionOptions(language=language))
 
-    def _begin(self, model: str) -> ConversationSettings:
+    def _begin(self, model: str, called: str | None) -> ConversationSettings:
         usual = self._configuration.conversation
         heard_with = self._models.catalogue.default_transcription().name
         language = self._configuration.defaults.language
@@ -200,4 +201,5 @@ class ConversationSessions:
                 preemptive=usual.preemptive,
             ),
             lead_ms=usual.lead_ms,
+            called=called,
         )

@@ -31,8 +31,9 @@ _HOSTED = re.compile(r"gpt-realtime(?!-whisper|-translate).*|gpt-4o(-mini)?-real
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A session that may be opened. `model` transcribes, or answers; `patch` is what the client's
-    secret says of the session; `beta`: the client speaks the older dialect."""
+    """A session that may be opened. `model` transcribes, or answers; `called` is the client's name
+    for it, if any; `patch` is what the client's secret says of the session; `beta`: the client
+    speaks the older dialect."""
 
     kind: Kind
     model: str
@@ -40,6 +41,7 @@ class Opening:
     patch: Mapping[str, Any] | None = field(default=None, repr=False)
     tentative: bool = False
     beta: bool = False
+    called: str | None = None
 
 
 class Refused(Exception):
@@ -87,6 +89,7 @@ class Door:
                 request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, []),
                 secret is not None and secret.older,
             ),
+            model,
         )
 
     def _secret(self, request: web.Request) -> Secret | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,6 +58,12 @@ def echoed(settings: ConversationSettings) -> dict[str, Any]:
     event = {"type": "session.updated", "event_id": "e", "session": session}
     assert isinstance(SessionUpdatedEvent.model_validate(event, strict=True).session, Request)
     return session
+
+
+def test_the_model_is_echoed_by_the_name_that_the_client_gave_it() -> None:
+    named = replace(DEFAULT, called="gpt-realtime")
+    assert echoed(named)["model"] == "gpt-realtime"
+    assert echoed(patched(named, model="another"))["model"] == "gpt-realtime"
 
 
 def test_the_defaults_are_echoed_whole() -> None:
