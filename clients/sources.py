@@ -106,11 +106,12 @@ class MicrophoneSource:
     """A microphone through PortAudio, at 24 kHz or else at its own rate.
 
     What is not read in time waits, a minute at most; then the oldest is dropped, which shows as a
-    gap between the chunks' `at`.
+    gap between the chunks' `at`. `option` is how the user chooses another device.
     """
 
-    def __init__(self, device: int | str | None = None) -> None:
+    def __init__(self, device: int | str | None = None, option: str = "--device") -> None:
         self._device = device
+        self._option = option
         self._waiting: collections.deque[tuple[int, bytes]] = collections.deque(
             maxlen=_WAITING_SECONDS * CHUNKS_PER_SECOND
         )
@@ -152,7 +153,7 @@ class MicrophoneSource:
         try:
             default_rate = int(portaudio.query_devices(self._device, "input")["default_samplerate"])
         except (ValueError, portaudio.PortAudioError) as error:
-            raise _no_microphone(self._device, portaudio) from error
+            raise _no_microphone(self._device, portaudio, self._option) from error
         try:
             return self._start(portaudio, RATE)
         except portaudio.PortAudioError:
@@ -162,7 +163,7 @@ class MicrophoneSource:
         except portaudio.PortAudioError as error:
             raise ClientError(
                 f"The microphone cannot be opened ({error}). Close programs that use it, or choose"
-                " another with --device; --list-devices shows them."
+                f" another with {self._option}; --list-devices shows them."
             ) from error
 
     def _start(self, portaudio: ModuleType, rate: int) -> Any:
@@ -218,12 +219,13 @@ def _portaudio() -> ModuleType:
     return module
 
 
-def _no_microphone(device: int | str | None, portaudio: ModuleType) -> ClientError:
+def _no_microphone(device: int | str | None, portaudio: ModuleType, option: str) -> ClientError:
     if not any(found["max_input_channels"] > 0 for found in portaudio.query_devices()):
         return ClientError("No microphone found. Plug one in, or check the sound settings.")
     if device is None:
         return ClientError(
-            "No microphone is the default. Choose one with --device (a number from --list-devices)."
+            f"No microphone is the default. Choose one with {option} (a number from"
+            " --list-devices)."
         )
     return ClientError(f"No single microphone is called '{device}'. --list-devices shows them.")
 

@@ -124,6 +124,57 @@ def listen(
 
 
 @app.command()
+def talk(
+    model: Annotated[str | None, typer.Option(help="Language model; see: antiphon models.")] = None,
+    voice: Annotated[str | None, typer.Option(help="Who answers; see: antiphon voices.")] = None,
+    instructions: Annotated[str | None, typer.Option(help="What the assistant shall be.")] = None,
+    text: Annotated[bool, typer.Option("--text", help="Write instead of speaking.")] = False,
+    speak: Annotated[bool, typer.Option("--speak", help="With --text: hear the answers.")] = False,
+    headphones: Annotated[
+        bool, typer.Option("--headphones", help="Interrupt answers by speaking over them.")
+    ] = False,
+    input: Annotated[str | None, typer.Option(help="Microphone, by name or number.")] = None,
+    output: Annotated[str | None, typer.Option(help="Loudspeaker, by name or number.")] = None,
+    list_devices: Annotated[
+        bool, typer.Option("--list-devices", help="Show microphones and loudspeakers and leave.")
+    ] = False,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    config: ConfigOption = None,
+    no_verify: NoVerifyOption = False,
+) -> None:
+    """Speak or write with the assistant; without a server running, one is started."""
+    from rich.console import Console
+
+    from clients import talk_devices
+    from clients.listen import device
+    from clients.talk_options import TalkOptions
+    from realtime.errands import talk_with
+
+    def start() -> None:
+        if list_devices:
+            return talk_devices.list_devices(Console())
+        configuration, data = _configuration(config, {})
+        address, key = _server(url, api_key, config)
+        options = TalkOptions(
+            url=address,
+            api_key=key,
+            model=model,
+            voice=voice,
+            instructions=instructions,
+            text=text,
+            speak=speak,
+            headphones=headphones,
+            input=None if input is None else device(input),
+            output=None if output is None else device(output),
+            verify_tls=not no_verify,
+        )
+        _run(talk_with(options, configuration, data, own=url is None))
+
+    _guarded(start)
+
+
+@app.command()
 def transcribe(
     files: Annotated[list[Path], typer.Argument(help="Audio or video files.")],
     format: Annotated[

@@ -23,6 +23,9 @@ from rich.progress import (
 from rich.table import Table
 
 from clients.say import SayOptions, say, sink_for
+from clients.talk import talk
+from clients.talk_devices import open_devices, screen_for
+from clients.talk_options import TalkOptions
 from clients.transcribe import TranscribeOptions, transcribe
 from engines import download
 from engines.base import EngineError
@@ -75,6 +78,18 @@ async def say_text(
             return await say(text, options, sink)
         async with _own_server(configuration, data_dir) as (url, key):
             await say(text, replace(options, url=url, api_key=key), sink)
+
+
+async def talk_with(
+    options: TalkOptions, configuration: Configuration, data_dir: Path, *, own: bool
+) -> None:
+    """Talk with the server at `options.url`; `own` allows to start one if none answers."""
+    async with open_devices(options) as devices:
+        screen = screen_for(options, devices, Console())
+        if not own or await _answers(options.url):
+            return await talk(options, devices, screen)
+        async with _own_server(configuration, data_dir) as (url, key):
+            await talk(replace(options, url=url, api_key=key), devices, screen)
 
 
 @asynccontextmanager
