@@ -85,8 +85,8 @@ class Answers:
         self._server = server
         self._voice = voice
         self._answers: dict[str, _Answer] = {}
-        self._playing: str | None = None
-        """The item whose sound was sent last."""
+        self._playing: tuple[str, str] | None = None
+        """The response and the item whose sound was sent last."""
         self.sounded = False
         """Whether any sound was sent, after which the voice may not change."""
 
@@ -181,11 +181,21 @@ class Answers:
     def interrupt(self) -> list[Action]:
         """Somebody speaks over what is said in the conversation: it ends, and of what was said only
         that stays which was heard."""
+        playing, self._playing = self._playing, None
         actions = self.cancel(None, "turn_detected")
-        if self._playing is not None and not actions:
-            self._keep_heard(self._playing)
-        self._playing = None
-        return actions
+        if playing is None or actions:
+            return actions
+        # It is done, but perhaps not heard: whoever plays it stops now.
+        response, item_id = playing
+        self._keep_heard(item_id)
+        return [Push(Interrupt(response))]
+
+    def stopped(self, item_id: str) -> list[Action]:
+        """The client has stopped to play this item."""
+        if self._playing is None or self._playing[1] != item_id:
+            return []
+        response, self._playing = self._playing[0], None
+        return [] if response in self._answers else [Push(Interrupt(response))]
 
     # What is made
 
@@ -261,7 +271,7 @@ class Answers:
         said.seconds += len(frame.samples) / frame.rate
         said.marks += frame.marks
         if answer.in_conversation:
-            self._playing = frame.item
+            self._playing = (answer.id, frame.item)
         self.sounded = True
         for piece in _pieces(frame.samples, round(DELTA_SECONDS * frame.rate)):
             actions += self._sound(answer, frame.item, answer.encoder.feed(piece, frame.rate))

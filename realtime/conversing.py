@@ -202,7 +202,8 @@ class ConversationProtocol:
                 case RetrieveItem():
                     return [self._items.retrieve(event)]
                 case TruncateItem():
-                    return [self._items.truncate(event)]
+                    truncated = self._items.truncate(event)
+                    return [truncated, *self._answers.stopped(event.item_id)]
                 case DeleteItem():
                     deleted = self._items.delete(event)
                     return [deleted, *self._understood(event.item_id)]

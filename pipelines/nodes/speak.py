@@ -39,7 +39,7 @@ from pipelines.sentences import Sentence, SentenceSplitter
 
 MOST_AT_ONCE = 8
 """Responses of one session that are spoken at the same time."""
-AHEAD_SECONDS = 5.0
+AHEAD_SECONDS = 15.0
 """Sound that is not heard yet above which no further sentence is begun: little is made in vain
 when the answer is interrupted."""
 DRY_SECONDS = 2.0
@@ -129,6 +129,8 @@ class Speaker(Node):
         self._settings = settings
         self._context = context
         self._ahead = Ahead()
+        self._sounding: str | None = None
+        """The response whose sound was sent last."""
         self._speeches: dict[str, _Speech] = {}
         self._failed: deque[str] = deque(maxlen=4 * MOST_AT_ONCE)
         """Responses that ended here before all of them was written."""
@@ -214,8 +216,8 @@ class Speaker(Node):
             self._context.floor.leave(each)
             if speech.task is not None:
                 speech.task.cancel()
-            if speech.begun:
-                self._ahead.forget(self._now())
+        if response in (None, self._sounding):
+            self._ahead.forget(self._now())
         self._moved.set()
 
     # What is said
@@ -263,6 +265,7 @@ class Speaker(Node):
             async for spoken in pieces:
                 out = sound.piece(sentence, spoken)
                 speech.begun = True
+                self._sounding = speech.wanted.response
                 self._ahead.give(len(out.samples) / out.rate, self._now())
                 self.emit(out)
                 await self._wait_until_left(MOST_SECONDS)

@@ -195,7 +195,7 @@ async def test_later_sentences_wait_until_little_is_ahead_of_the_listener() -> N
     async with speaking(voice) as spoken:
         began = spoken.now
         await spoken.push(respond(spoken=True), *answer(LONG * 6), Answered("r"), then=0.5)
-        assert len(voice.said) == 2
+        assert len(voice.said) == 4
         assert spoken.ends() == []
         assert spoken.state == "thinking"
         await asyncio.sleep(60.0)
@@ -235,9 +235,9 @@ async def test_during_a_hold_nothing_is_made_beyond_the_bound() -> None:
     async with speaking(voice) as spoken:
         await spoken.push(Hold(0), respond(spoken=True), *answer(LONG * 6), Answered("r"))
         await asyncio.sleep(60.0)
-        assert len(voice.said) == 2
-        await spoken.push(Hold(0, over=True), then=4.0)
-        assert len(voice.said) == 2
+        assert len(voice.said) == 3
+        await spoken.push(Hold(0, over=True), then=0.1)
+        assert len(voice.said) == 3
         await asyncio.sleep(60.0)
         assert (len(voice.said), len(spoken.ends())) == (6, 1)
 
@@ -268,11 +268,21 @@ async def test_an_interruption_closes_the_voice_and_nothing_more_is_sent() -> No
 async def test_the_next_answer_is_spoken_at_once_after_an_interruption() -> None:
     voice = Voice()
     async with speaking(voice) as spoken:
-        await spoken.push(respond(spoken=True), *answer(LONG * 3), Answered("r"))
+        await spoken.push(respond(spoken=True), *answer(LONG * 6), Answered("r"))
         await spoken.push(Interrupt(), respond("s", spoken=True))
         await spoken.push(*answer("Yes. ", "Now.", response="s"), Answered("s"))
         assert voice.said[-2:] == ["Yes.", "Now."]
         assert (spoken.ends(), len(spoken.ends("s"))) == ([], 1)
+
+
+async def test_an_answer_that_was_made_and_not_heard_does_not_hold_the_next_one_up() -> None:
+    voice = Voice()
+    async with speaking(voice) as spoken:
+        await spoken.push(respond(spoken=True), *answer(LONG * 4), Answered("r"), then=6.0)
+        assert len(spoken.ends()) == 1
+        await spoken.push(Interrupt("r"), respond("s", spoken=True))
+        await spoken.push(*answer("Yes. ", "Now.", response="s"), Answered("s"))
+        assert len(spoken.ends("s")) == 1
 
 
 async def test_a_voice_that_fails_ends_the_response_at_once() -> None:
