@@ -85,8 +85,8 @@ class Answers:
         self._server = server
         self._voice = voice
         self._answers: dict[str, _Answer] = {}
-        self._playing: tuple[str, str] | None = None
-        """The response and the item whose sound was sent last."""
+        self._playing: dict[str, str] = {}
+        """Items whose sound was sent and may not be heard to its end, with their responses."""
         self.sounded = False
         """Whether any sound was sent, after which the voice may not change."""
 
@@ -181,21 +181,19 @@ class Answers:
     def interrupt(self) -> list[Action]:
         """Somebody speaks over what is said in the conversation: it ends, and of what was said only
         that stays which was heard."""
-        playing, self._playing = self._playing, None
+        playing, self._playing = self._playing, {}
+        active = self.active
         actions = self.cancel(None, "turn_detected")
-        if playing is None or actions:
-            return actions
-        # It is done, but perhaps not heard: whoever plays it stops now.
-        response, item_id = playing
-        self._keep_heard(item_id)
-        return [Push(Interrupt(response))]
+        # What is done may still be played, also where another response is being made by now.
+        done = {item: response for item, response in playing.items() if response != active}
+        for item_id in done:
+            self._keep_heard(item_id)
+        return [*actions, *(Push(Interrupt(response)) for response in dict.fromkeys(done.values()))]
 
     def stopped(self, item_id: str) -> list[Action]:
         """The client has stopped to play this item."""
-        if self._playing is None or self._playing[1] != item_id:
-            return []
-        response, self._playing = self._playing[0], None
-        return [] if response in self._answers else [Push(Interrupt(response))]
+        response = self._playing.pop(item_id, None)
+        return [] if response is None or response in self._answers else [Push(Interrupt(response))]
 
     # What is made
 
@@ -270,12 +268,22 @@ class Answers:
         said = answer.said[frame.item]
         said.seconds += len(frame.samples) / frame.rate
         said.marks += frame.marks
-        if answer.in_conversation:
-            self._playing = (answer.id, frame.item)
+        if answer.in_conversation and frame.item not in self._playing:
+            self._playing = {**self._unheard(), frame.item: answer.id}
         self.sounded = True
         for piece in _pieces(frame.samples, round(DELTA_SECONDS * frame.rate)):
             actions += self._sound(answer, frame.item, answer.encoder.feed(piece, frame.rate))
         return actions
+
+    def _unheard(self) -> dict[str, str]:
+        """What of `_playing` is certainly not heard to its end."""
+        heard = {item: self._server.heard(item) for item in self._playing}
+        return {
+            item: response
+            for item, response in self._playing.items()
+            if (seconds := heard[item]) is not None
+            and seconds < self._conversation.said(item).seconds
+        }
 
     @staticmethod
     def _sound(answer: _Answer, item_id: str, data: bytes) -> list[Action]:
