@@ -78,24 +78,22 @@ class Conversation:
     def connect(self) -> list[Command]:
         """A session was opened: tell it what was said, and ask for an answer that is owed."""
         self._connected = True
-        known = [*self._said, *(Said(t.speaker, t.text) for t in self._turns.values())]
-        told = [said for said in known if said.text and not _broken_off(said)]
+        told = [*self._said, *(Said(t.speaker, t.text) for t in self._turns.values() if t.text)]
         commands: list[Command] = [create(said) for said in told]
         owed = bool(told) and told[-1].speaker == "user" and self.failure is None
         return commands + (self._asking.ask() if owed else [])
 
     def lose(self) -> list[Command]:
-        """The session is over; what has come of an answer is still played."""
+        """The session is over. An answer that has come is played to its end; what was not said to
+        the end will be said again."""
         self._connected = False
-        self._asking.reset()
         for turn in self._turns.values():
-            turn.here = False
-            if turn.speaker == "user":
-                turn.cut = True
-            elif not turn.whole and turn.spoken:
-                self._pace.limit(turn, self._playback.given(turn.item) / RATE)
-            turn.whole = True
-        return self._finish()
+            turn.here, turn.lost = False, not turn.whole
+            turn.cut = turn.cut or (turn.lost and turn.speaker == "user")
+        broken = any(turn.lost and turn.speaker == "assistant" for turn in self._turns.values())
+        commands = self._silence() if broken else []
+        self._asking.reset()
+        return commands + self._finish()
 
     # The user
 
@@ -266,11 +264,6 @@ class Conversation:
         del self._turns[turn.item]
         self._playback.forget(turn.item)
         said = Said(turn.speaker, turn.heard.strip(), turn.cut)
-        if said.text:
+        if said.text and not turn.lost:
             self._said.append(said)
         return said
-
-
-def _broken_off(said: Said) -> bool:
-    """The user was not heard to the end, and will say it again."""
-    return said.speaker == "user" and said.cut

@@ -32,7 +32,8 @@ class Growing:
 class Turn:
     """A turn that is going on; `text` is what is known of it, which may be more than was heard.
 
-    `here`: the server that we are connected to has its item. `whole`: nothing more of it comes.
+    `here`: the server that we are connected to has its item. `whole`: all of it came. `lost`: the
+    connection was lost before.
     """
 
     speaker: Speaker
@@ -44,6 +45,7 @@ class Turn:
     whole: bool = False
     cut: bool = False
     here: bool = True
+    lost: bool = False
     shown: int = 0
     """Characters of `text` that were heard, where it is spoken."""
     odd: bytes = b""
@@ -78,11 +80,6 @@ class Pace:
         """A turn was heard from beginning to end."""
         if seconds >= _LEAST_SECONDS and turn.text:
             self._pace = len(turn.text) / seconds
-
-    def limit(self, turn: Turn, seconds: float) -> None:
-        """Only so much of a turn's sound came, and no more will: forget the text beyond it."""
-        end = _whole_words(turn.text, round(seconds * self._pace))
-        turn.text = turn.text[: max(turn.shown, end)]
 
 
 def _whole_words(text: str, end: int) -> int:

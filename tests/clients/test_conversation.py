@@ -306,21 +306,46 @@ def test_a_new_session_is_told_what_was_said_and_continues() -> None:
     assert talk.kinds[-1] == "response.create"
 
 
-def test_an_answer_that_was_being_heard_when_the_session_was_lost_is_played_to_its_end() -> None:
+def test_an_answer_that_is_heard_when_the_session_is_lost_is_heard_to_its_end() -> None:
     talk = Played(guard=None)
     talk.user("u", "Tell me.")
-    talk.answer("A short story about a machine that was never quite finished.", 1.0)
+    talk.answer("A short story.", 1.0)
+    talk.over()
     talk.listen(0.5)
     talk.do(talk.conversation.lose())
     talk.do(talk.conversation.connect())
-    told = [event["item"]["content"][0]["text"] for event in talk.sent if "item" in event]
-    assert told == ["Tell me.", "A short story "]
-    assert "response.create" not in talk.kinds
+    told = [event["item"]["content"][0]["text"] for event in talk.sent]
+    assert told == ["Tell me.", "A short story."]
+    talk.sent.clear()
+    talk.listen(0.5)
+    assert talk.said[-1] == Said("assistant", "A short story.")
+    assert talk.conversation.idle
+
+
+def test_what_the_next_server_does_not_know_is_not_truncated_there() -> None:
+    talk = Played(guard=None)
+    talk.answer("A short story.", 1.0)
+    talk.over()
+    talk.listen(0.5)
+    talk.do(talk.conversation.lose())
+    talk.do(talk.conversation.connect())
     talk.sent.clear()
     talk.take("input_audio_buffer.speech_started", item_id="v", audio_start_ms=0)
-    assert talk.sent == [], "the new server does not know that item"
-    talk.listen(1.0)
+    assert talk.sent == []
+    assert talk.said == [Said("assistant", "A short", cut=True)]
+
+
+def test_an_answer_that_was_lost_half_made_is_silenced_and_asked_for_again() -> None:
+    talk = Played(guard=None)
+    talk.user("u", "Tell me.")
+    talk.answer("A short story about a machine that", 2.0)
+    talk.listen(0.5)
+    talk.do(talk.conversation.lose())
+    assert talk.given == talk.position
     assert talk.said[-1] == Said("assistant", "A short", cut=True)
+    talk.do(talk.conversation.connect())
+    assert talk.kinds == ["conversation.item.create", "response.create"]
+    assert talk.sent[0]["item"]["role"] == "user"
 
 
 def test_speech_that_a_lost_session_did_not_understand_is_shown_but_not_continued() -> None:
