@@ -62,11 +62,13 @@ class Scrape:
 class Server:
     """`antiphon serve` as a child process, with its own data folder and this configuration.
 
-    It dies with this process, however this process dies (Linux); elsewhere on a normal end.
+    `program` takes the command's place: what is behind `python`, up to `serve`. It dies with this
+    process, however this process dies (Linux); elsewhere on a normal end.
     """
 
-    def __init__(self, configuration: str) -> None:
+    def __init__(self, configuration: str, *program: str) -> None:
         self._configuration = configuration
+        self._program = program or ("-m", "realtime")
         self.port = free_port()
 
     @property
@@ -85,7 +87,7 @@ class Server:
             environment["ANTIPHON_DATA_DIR"] = str(folder / "data")
             command = ["serve", "--port", str(self.port), "--config", str(configuration)]
             self._process = start(
-                [sys.executable, "-m", "realtime", *command],
+                [sys.executable, *self._program, *command],
                 stdout=stack.enter_context(self._log.open("wb")),
                 stderr=subprocess.STDOUT,
                 cwd=folder,

@@ -1,6 +1,7 @@
 """Speech to dictate: utterances of known length and end, with pauses between them."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,14 +65,22 @@ def track(count: int = 12, shortest: float = 4.0, longest: float = 8.0, seed: in
     """`count` utterances of `shortest` to `longest` seconds, the same for the same arguments."""
     words, source = _words()
     random = np.random.default_rng(seed)
-    pieces: list[_Samples] = []
-    utterances = []
-    at = place = 0
+    takes: list[_Samples] = []
+    place = 0
     for seconds in random.permutation(np.linspace(shortest, longest, count)):
         size = round(seconds * RATE)
-        take = np.take(words, np.arange(place, place + size), mode="wrap")
+        takes.append(np.take(words, np.arange(place, place + size), mode="wrap"))
         place += size
-        sound = np.frombuffer(pcm16(_cell(take)), "<i2")
+    return track_of(takes, source, PAUSE_SECONDS)
+
+
+def track_of(takes: Sequence[_Samples], source: str, pause: float = 0.0) -> Track:
+    """These utterances (16 kHz), each behind so many seconds of pause."""
+    pieces: list[_Samples] = []
+    utterances = []
+    at = 0
+    for take in takes:
+        sound = np.frombuffer(pcm16(_cell(take, pause)), "<i2")
         sound = np.append(sound, np.zeros(-len(sound) % _append(), np.int16))
         loud = np.flatnonzero(np.abs(sound) > LOUD * 32768)
         begin, at = at, at + len(sound)
@@ -84,10 +93,10 @@ def _append() -> int:
     return WIRE_RATE * APPEND_MS // 1000
 
 
-def _cell(take: _Samples) -> _Samples:
+def _cell(take: _Samples, seconds: float) -> _Samples:
     """The pause, then the utterance with a fade of 10 ms at its cuts, on the room's noise."""
     edge = np.minimum(np.arange(len(take)), np.arange(len(take))[::-1]) / (RATE / 100)
-    pause = round(PAUSE_SECONDS * RATE)
+    pause = round(seconds * RATE)
     cell = silence((pause + len(take)) / RATE)[: pause + len(take)]
     cell[pause:] += take * np.minimum(1, edge).astype(np.float32)
     return cell
