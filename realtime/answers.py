@@ -95,6 +95,16 @@ class Answers:
         """The response that writes to the conversation."""
         return next((a.id for a in self._answers.values() if a.in_conversation), None)
 
+    @property
+    def unheard(self) -> bool:
+        """Whether there is a response in the conversation of which nobody heard or read anything,
+        and that has called no function."""
+        answer = self._answers.get(self.active or "")
+        if answer is None or answer.id in self._playing.values():
+            return False
+        spoken = answer.answering.modality == "audio"
+        return all(spoken and isinstance(item, Message) for item in answer.made.values())
+
     def create(
         self,
         request: ResponseRequest,

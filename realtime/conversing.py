@@ -296,7 +296,7 @@ class ConversationProtocol:
         place = {"item_id": frame.item, "audio_start_ms": milliseconds(frame.at)}
         actions: list[Action] = [self._wire.event("input_audio_buffer.speech_started", **place)]
         if self._settings.turns.interrupt_response:
-            self._turns.give_up()
+            self._turns.interrupt()
             actions += self._answers.interrupt()
         return actions
 

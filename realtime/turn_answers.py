@@ -31,14 +31,22 @@ class TurnAnswers:
         """The utterance that is answered next."""
         self._silent: str | None = None
         """The utterance without speech that the idle timeout made."""
+        self._missed = False
+        """Whether speech took an answer's place of which nothing was heard."""
         self._paused: str | None = None
         self._prepared = ""
+
+    def interrupt(self) -> None:
+        """Somebody speaks: if they turn out to have said something, that is answered instead."""
+        self._missed = self._missed or self._due is not None or self._answers.unheard
+        self._due = None
 
     def end(self, item_id: str) -> list[Action]:
         """A turn is over."""
         self._paused, self._prepared = None, ""
         if not self.settings.turns.create_response:
             return []
+        self._missed = self._missed or self._due is not None
         self._due = item_id
         return self.proceed()
 
@@ -48,6 +56,8 @@ class TurnAnswers:
 
     def give_up(self, item_id: str | None = None) -> None:
         """The turn that is due (or that of this item) is not answered."""
+        if item_id is None:
+            self._missed = False
         if item_id is None or item_id == self._due:
             self._due = None
 
@@ -62,9 +72,9 @@ class TurnAnswers:
         text = self._transcribing.transcript_of(item_id)
         if text is None:
             return []
-        self._due = None
+        missed, self._missed, self._due = self._missed, False, None
         request = ResponseRequest(self.settings.answering)
-        if text:
+        if text or missed:
             return self._answers.create(request, self.settings)
         if item_id != self._silent:
             return []  # a noise; there is nothing to answer
@@ -76,7 +86,7 @@ class TurnAnswers:
         for its text."""
         actions: list[Action] = []
         if item_id == self._due and self._answers.active is None:
-            self._due = None
+            self._missed, self._due = False, None
             request = ResponseRequest(self.settings.answering)
             actions += self._answers.create(request, self.settings)
         actions += self._answers.not_understood(item_id, failure.code, failure.message)
