@@ -9,6 +9,7 @@ from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from playwright.sync_api import Page, Route, WebSocketRoute
 from voice import ROOT
 
@@ -29,8 +30,13 @@ class Script:
     health: Event = field(default_factory=lambda: {"transcription": {"model": "pocketsphinx"}})
     received: list[Event] = field(default_factory=list)
     sockets: list[WebSocketRoute] = field(default_factory=list)
+    voices: list[Event] = field(default_factory=list)
     refuse: bool = False
     """Close every new socket before it is greeted."""
+    refusal: tuple[str, str, int] | None = None
+    """Code and message of the error that every new socket gets, and its close code."""
+    on_event: Callable[[Event], None] | None = None
+    """Is told what the page sends, and may send something back."""
     on_route: Callable[[Route], bool] | None = None
     """Answers a request itself and returns True, or leaves it."""
 
@@ -64,6 +70,73 @@ class Script:
             {"type": "input_audio_buffer.committed", "item_id": item},
             {"type": f"{transcription}.completed", "item_id": item, "transcript": text},
         )
+
+    def greet(self, silence_ms: int | None = 500) -> None:
+        """Say that the session is as the page asked for."""
+        detection = {"type": "server_vad", "silence_duration_ms": silence_ms}
+        session = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
+        self.send({"type": "session.updated", "session": session})
+
+    def begin(self, response: str, item: str) -> None:
+        """An answer begins."""
+        ids = {"response_id": response, "output_index": 0}
+        message = {"id": item, "type": "message", "role": "assistant", "status": "in_progress"}
+        self.send(
+            {"type": "response.created", "response": {"id": response, "status": "in_progress"}},
+            {"type": "response.output_item.added", **ids, "item": {**message, "content": []}},
+        )
+
+    def speak(self, response: str, item: str, text: str, sound: bytes) -> None:
+        """A part of an answer: words, and 16-bit PCM at 24 kHz."""
+        ids = {"response_id": response, "item_id": item, "output_index": 0, "content_index": 0}
+        self.send({"type": "response.output_audio_transcript.delta", **ids, "delta": text})
+        for at in range(0, len(sound), 19_200):
+            piece = base64.b64encode(sound[at : at + 19_200]).decode()
+            self.send({"type": "response.output_audio.delta", **ids, "delta": piece})
+
+    def finish(
+        self, response: str, item: str, text: str, status: str = "completed", **details: Any
+    ) -> None:
+        """An answer is over."""
+        ended = "completed" if status == "completed" else "incomplete"
+        message = {
+            "id": item,
+            "type": "message",
+            "role": "assistant",
+            "status": ended,
+            "content": [{"type": "output_audio", "transcript": text}],
+        }
+        ids = {"response_id": response, "output_index": 0}
+        done = {"id": response, "status": status, "output": [message]}
+        self.send(
+            {"type": "response.output_item.done", **ids, "item": message},
+            {"type": "response.done", "response": {**done, "status_details": details or None}},
+        )
+
+    def call(self, response: str, item: str, name: str, arguments: str) -> None:
+        """A whole response that calls a function."""
+        ids = {"response_id": response, "output_index": 0}
+        call = {"id": item, "type": "function_call", "call_id": f"call_{item}", "name": name}
+        done = {**call, "status": "completed", "arguments": arguments}
+        self.send(
+            {"type": "response.created", "response": {"id": response, "status": "in_progress"}},
+            {
+                "type": "response.output_item.added",
+                **ids,
+                "item": {**call, "status": "in_progress", "arguments": ""},
+            },
+            {"type": "response.output_item.done", **ids, "item": done},
+            {
+                "type": "response.done",
+                "response": {"id": response, "status": "completed", "output": [done]},
+            },
+        )
+
+
+def tone(seconds: float, rate: int = 24_000) -> bytes:
+    """A quiet 440 Hz tone as 16-bit PCM."""
+    times = np.arange(round(seconds * rate)) / rate
+    return (4_000 * np.sin(2 * np.pi * 440 * times)).astype("<i2").tobytes()
 
 
 def _audio(events: list[Event]) -> bytes:
@@ -101,6 +174,8 @@ def serve_scripted(page: Page, script: Script) -> None:
             return
         if route.request.url.endswith("/health"):
             route.fulfill(json=script.health)
+        elif route.request.url.endswith("/voices"):
+            route.fulfill(json={"object": "list", "data": script.voices})
         else:
             route.fulfill(json={"object": "list", "data": script.models})
 
@@ -108,8 +183,21 @@ def serve_scripted(page: Page, script: Script) -> None:
         if script.refuse:
             socket.close(code=1011)
             return
+        if script.refusal is not None:
+            code, message, close = script.refusal
+            error = {"type": "invalid_request_error", "code": code, "message": message}
+            socket.send(json.dumps({"type": "error", "error": error}))
+            socket.close(code=close)
+            return
+
+        def receive(text: str | bytes) -> None:
+            event = json.loads(text)
+            script.received.append(event)
+            if script.on_event is not None:
+                script.on_event(event)
+
         script.sockets.append(socket)
-        socket.on_message(lambda text: script.received.append(json.loads(text)))
+        socket.on_message(receive)
         socket.send(json.dumps({"type": "session.created", "session": {"id": "sess_1"}}))
 
     page.route(re.compile("/(health|v1/.*)$"), answer)

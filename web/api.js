@@ -14,8 +14,10 @@ export function address(path) {
   return new URL(path, document.baseURI);
 }
 
-export function socketAddress() {
-  const url = address("v1/realtime?intent=transcription&extensions=antiphon.tentative");
+/** Where a Realtime session is opened, with these fields in the query. */
+export function socketAddress(query) {
+  const url = address("v1/realtime");
+  url.search = new URLSearchParams({ ...query, extensions: "antiphon.tentative" });
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   return url.href;
 }

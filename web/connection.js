@@ -1,6 +1,6 @@
 // A Realtime WebSocket that comes back: dials, greets, backs off and dials again.
 
-import { socketAddress, socketProtocols } from "./api.js";
+import { socketProtocols } from "./api.js";
 
 const BACKOFF_MS = [500, 1_000, 2_000, 4_000, 8_000];
 const GREETING_MS = 10_000;
@@ -10,8 +10,12 @@ const BAD_KEY = 3000;
 const REFUSALS = new Set([BAD_KEY, 4000, 4001, 4003, 4004]);
 const CONFIGURE = "configure";
 
-/** Events: connecting, ready, event (a server event), dropped {message}, refused {message, key}. */
+/**
+ * Events: connecting, ready, event (a server event), dropped {message}, and
+ * refused {message, code, key}, where `key` says that it is for want of a good key.
+ */
 export class Connection extends EventTarget {
+  #address;
   #configuration;
   #socket = null;
   #ready = false;
@@ -23,9 +27,13 @@ export class Connection extends EventTarget {
   /** Nothing is under way: a server that now ends the connection has good reason to. */
   resting = true;
 
-  /** `configuration` gives the session object to ask for when a connection begins. */
-  constructor(configuration) {
+  /**
+   * When a connection begins, `address` gives its URL and `configuration` the session object to
+   * ask for.
+   */
+  constructor(address, configuration) {
     super();
+    this.#address = address;
     this.#configuration = configuration;
     globalThis.addEventListener("online", () => this.#timer && this.#dial());
   }
@@ -67,9 +75,9 @@ export class Connection extends EventTarget {
     this.#complaint = null;
     let socket;
     try {
-      socket = new WebSocket(socketAddress(), socketProtocols());
+      socket = new WebSocket(this.#address(), socketProtocols());
     } catch {
-      this.#refuse("That key has characters that a key cannot have.", true);
+      this.#refuse({ message: "That key has characters that a key cannot have." }, true);
       return;
     }
     this.#socket = socket;
@@ -96,9 +104,9 @@ export class Connection extends EventTarget {
       this.send({ type: "session.update", event_id: CONFIGURE, session: this.#configuration() });
       this.#tell("ready");
     } else if (event.type === "error" && event.error.event_id === CONFIGURE) {
-      this.#refuse(event.error.message, false);
+      this.#refuse(event.error, false);
     } else {
-      if (event.type === "error") this.#complaint = event.error.message;
+      if (event.type === "error") this.#complaint = event.error;
       this.#tell("event", event);
     }
   }
@@ -106,20 +114,21 @@ export class Connection extends EventTarget {
   #closed(code) {
     this.#hangUp();
     if (REFUSALS.has(code)) {
-      this.#refuse(this.#complaint ?? "The server refused the connection.", code === BAD_KEY);
+      const unsaid = { message: "The server refused the connection." };
+      this.#refuse(this.#complaint ?? unsaid, code === BAD_KEY);
     } else if (this.resting && code === NORMAL) {
       this.#wanted = false;
     } else if (this.#wanted) {
       const wait = BACKOFF_MS[Math.min(this.#attempt, BACKOFF_MS.length - 1)];
       this.#attempt += 1;
       this.#timer = setTimeout(() => this.#dial(), wait * (0.75 + Math.random() / 4));
-      this.#tell("dropped", { message: this.#complaint });
+      this.#tell("dropped", { message: this.#complaint?.message });
     }
   }
 
-  #refuse(message, key) {
+  #refuse({ message, code = null }, key) {
     this.close();
-    this.#tell("refused", { message, key });
+    this.#tell("refused", { message, code, key });
   }
 
   #tell(type, detail) {

@@ -1,4 +1,5 @@
-// The level meter: square notes on a four-line staff, as chant is written. Loudness is height.
+// The level meter: square notes on a four-line staff, as chant is written. Loudness is height. A
+// second voice is written in red.
 
 const NOTE = 6;
 const STEP = 9;
@@ -6,6 +7,7 @@ const TICK_MS = 70;
 const LINES = 4;
 const FLOOR_DB = -54;
 const QUIET = 0.12;
+const INKS = ["--ink", "--rubric"];
 
 /** Loudness from RMS: 0 at -54 dBFS and below, 1 at -6 dBFS and above. */
 export function loudness(rms) {
@@ -17,7 +19,7 @@ export class Meter {
   #canvas;
   #brush;
   #notes = [];
-  #level = () => 0;
+  #voices = [];
   #last = 0;
   #running = false;
   #calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -29,9 +31,9 @@ export class Meter {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw(0));
   }
 
-  /** Show `level()`, an RMS value, until stopped. */
-  start(level) {
-    this.#level = level;
+  /** Show these voices, each an RMS value when called, until stopped. */
+  start(...voices) {
+    this.#voices = voices;
     this.#running = true;
     this.#last = performance.now();
     requestAnimationFrame((now) => this.#frame(now));
@@ -57,8 +59,9 @@ export class Meter {
     if (!this.#running) return;
     if (now - this.#last >= TICK_MS) {
       this.#last = now - ((now - this.#last) % TICK_MS);
-      const level = loudness(this.#level());
-      this.#notes.push(level);
+      const levels = this.#voices.map((voice) => loudness(voice()));
+      const level = Math.max(...levels);
+      this.#notes.push(levels);
       this.#notes.splice(0, this.#notes.length - Math.ceil(this.#canvas.clientWidth / STEP) - 2);
       this.#canvas.setAttribute("aria-valuenow", String(Math.round(level * 100)));
     }
@@ -75,15 +78,18 @@ export class Meter {
     for (let line = 0; line < LINES; line += 1) {
       this.#brush.fillRect(0, Math.round(NOTE / 2 + line * gap), width, 1);
     }
-    this.#brush.fillStyle = style.getPropertyValue("--ink");
-    if (this.#calm.matches) this.#drawStill(width, height);
-    else this.#drawScore(width, height, fraction);
+    INKS.forEach((ink, voice) => {
+      this.#brush.fillStyle = style.getPropertyValue(ink);
+      if (this.#calm.matches) this.#drawStill(voice, width, height);
+      else this.#drawScore(voice, width, height, fraction);
+    });
   }
 
   // The newest note enters at the right; a stem joins notes that leap.
-  #drawScore(width, height, fraction) {
+  #drawScore(voice, width, height, fraction) {
     let before = null;
-    this.#notes.forEach((level, index) => {
+    this.#notes.forEach((levels, index) => {
+      const level = levels[voice] ?? 0;
       const x = width - (this.#notes.length - index - 1 + fraction) * STEP - NOTE;
       const y = this.#height(level, height);
       if (level >= QUIET) {
@@ -97,8 +103,9 @@ export class Meter {
   }
 
   // Without motion: a row of notes that fills from the left.
-  #drawStill(width, height) {
-    const filled = Math.round((this.#notes.at(-1) ?? 0) * (width / STEP));
+  #drawStill(voice, width, height) {
+    const level = this.#notes.at(-1)?.[voice] ?? 0;
+    const filled = Math.round(level * (width / STEP));
     for (let i = 0; i < filled; i += 1) {
       this.#brush.fillRect(i * STEP, (height - NOTE) / 2, NOTE, NOTE);
     }

@@ -1,4 +1,4 @@
-// The status line, and the notices above the words: a better model, a key.
+// Status lines, and the notices above the words: a better model, a missing one, a key.
 
 import { copy, flash } from "./render.js";
 import { apiKey } from "./settings.js";
@@ -10,40 +10,49 @@ export function element(id) {
   return document.getElementById(id);
 }
 
-let timer = 0;
+/** A status line in an element; what can be undone has a button there. */
+export class StatusLine {
+  #line;
+  #button;
+  #timer = 0;
 
-function show(text, tone) {
-  clearTimeout(timer);
-  element("undo").hidden = true;
-  element("status").textContent = text;
-  element("status").dataset.tone = tone;
-}
+  constructor(line, button = null) {
+    this.#line = line;
+    this.#button = button;
+  }
 
-export const status = {
   /** Say what is going on; with `then`, say that after a moment. */
   say(text, then = null) {
-    show(text, "calm");
-    if (then) timer = setTimeout(() => show(then, "calm"), PASSING_MS);
-  },
+    this.#show(text, "calm");
+    if (then !== null) this.#timer = setTimeout(() => this.#show(then, "calm"), PASSING_MS);
+  }
 
   /** Say what went wrong and what to do. */
   problem(text) {
-    show(text, "problem");
-  },
+    this.#show(text, "problem");
+  }
 
   /** Say what was done, and offer for a moment to take it back. */
   offerUndo(text, undo) {
-    const before = element("status").textContent;
-    show(text, "calm");
-    const button = element("undo");
-    button.hidden = false;
-    button.onclick = () => {
+    const before = this.#line.textContent;
+    this.#show(text, "calm");
+    this.#button.hidden = false;
+    this.#button.onclick = () => {
       undo();
-      show(before, "calm");
+      this.#show(before, "calm");
     };
-    timer = setTimeout(() => show(before, "calm"), UNDO_MS);
-  },
-};
+    this.#timer = setTimeout(() => this.#show(before, "calm"), UNDO_MS);
+  }
+
+  #show(text, tone) {
+    clearTimeout(this.#timer);
+    if (this.#button) this.#button.hidden = true;
+    this.#line.textContent = text;
+    this.#line.dataset.tone = tone;
+  }
+}
+
+export const status = new StatusLine(element("status"), element("undo"));
 
 /** A sentence for so many seconds of audio that never reached the server ("": none). */
 export function lostWords(seconds) {
@@ -52,13 +61,28 @@ export function lostWords(seconds) {
   return ` About ${whole} ${whole === 1 ? "second" : "seconds"} of speech were lost.`;
 }
 
-/** Say how to get a better model than the built-in one (no command: say nothing). */
-export function showHint(command) {
-  const notice = element("hint");
-  notice.hidden = !command;
-  notice.querySelector("code").textContent = command ?? "";
+function showCommand(notice, command) {
+  notice.querySelector("code").textContent = command;
   const button = notice.querySelector("button");
   button.onclick = async () => flash(button, (await copy(command)) ? "Copied" : "Not allowed");
+}
+
+/** Say how to get a better model than the built-in one (no command: say nothing). */
+export function showHint(command) {
+  element("hint").hidden = !command;
+  showCommand(element("hint"), command ?? "");
+}
+
+/** Say what the server lacks for conversations, with the command in it to copy (null: nothing). */
+export function showLack(message) {
+  const notice = element("lack");
+  notice.hidden = !message;
+  if (message) notice.scrollIntoView({ block: "nearest" });
+  const [command] = /antiphon pull [^\s,;`'"]+/u.exec(message ?? "") ?? [""];
+  const [before] = (message ?? "").split(/[\s`'"]*antiphon pull/u);
+  notice.querySelector("span").textContent = command ? before : message;
+  notice.querySelector("code").hidden = notice.querySelector("button").hidden = !command;
+  showCommand(notice, command);
 }
 
 /** Ask for the server's key, keep it as the user likes, then go on. */

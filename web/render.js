@@ -17,11 +17,13 @@ function atEnd() {
 // Whoever reads the end goes on reading it as the page grows.
 let following = true;
 globalThis.addEventListener("scroll", () => (following = atEnd()), { passive: true });
-new ResizeObserver(() => {
+const growth = new ResizeObserver(() => {
   if (following) globalThis.scrollTo(0, document.documentElement.scrollHeight);
-}).observe(document.querySelector("#transcripts"));
+});
+for (const words of document.querySelectorAll("#transcripts, #dialogue")) growth.observe(words);
 
-function announce(text) {
+/** Tell screen readers, when they have nothing else to say. */
+export function announce(text) {
   const line = document.createElement("p");
   line.textContent = text;
   const region = document.querySelector("#announcer");

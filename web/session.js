@@ -2,8 +2,10 @@
 // while the connection was away is sent when it is back, and so is the audio of an utterance
 // whose words had not arrived. All times told are seconds of captured audio.
 
+import { socketAddress } from "./api.js";
 import { Connection } from "./connection.js";
 import { Outbox } from "./outbox.js";
+import { toBase64 } from "./pcm.js";
 import { OUTPUT_RATE } from "./resampler-worklet.js";
 
 const LOOK_BACK = 2 * OUTPUT_RATE;
@@ -14,13 +16,9 @@ const TEXT = {
   "conversation.item.input_audio_transcription.completed": ["completed", "transcript"],
 };
 
-function base64(buffer) {
-  return btoa(String.fromCharCode(...new Uint8Array(buffer)));
-}
-
 /**
  * Events of the connection: connecting, connected {again, lost}, dropped {message},
- * refused {message, key}, problem {message}, congested {on, lost}. Of utterances:
+ * refused {message, code, key}, problem {message}, congested {on, lost}. Of utterances:
  * begin {id, start}, stop {id, end}, delta, tentative and completed {id, text},
  * failed {id, message}, cut {id} (no more words will come), forget {id} (it is heard anew).
  */
@@ -41,7 +39,10 @@ export class Session extends EventTarget {
   constructor(transcription, start = 0) {
     super();
     this.#outbox = new Outbox(Math.round(start * OUTPUT_RATE));
-    this.#connection = new Connection(() => this.#configuration(transcription()));
+    this.#connection = new Connection(
+      () => socketAddress({ intent: "transcription" }),
+      () => this.#configuration(transcription()),
+    );
     const on = (type, handle) =>
       this.#connection.addEventListener(type, ({ detail }) => handle(detail));
     on("connecting", () => this.#tell("connecting"));
@@ -179,7 +180,7 @@ export class Session extends EventTarget {
       // Audio lost on the way makes the server's clock late by as much.
       this.#offset = this.#offset === null ? chunk.at : this.#offset + chunk.at - this.#sent;
       this.#sent = chunk.at + chunk.length;
-      this.#connection.send({ type: "input_audio_buffer.append", audio: base64(chunk.pcm) });
+      this.#connection.send({ type: "input_audio_buffer.append", audio: toBase64(chunk.pcm) });
     }
     this.#outbox.settle(this.#earliestOpen() ?? this.#sent - LOOK_BACK);
     this.#watchCongestion();

@@ -31,6 +31,26 @@ export function remember(name, value) {
   write("localStorage", "settings", settings);
 }
 
+export const conversing = {
+  model: "",
+  named: "",
+  voice: "",
+  instructions: "You are a friendly voice assistant. Answer briefly, in plain spoken sentences.",
+  turns: "server_vad",
+  silence: 500,
+  eagerness: "auto",
+  speed: 1,
+  confirm: 300,
+  current_time: true,
+  show_note: true,
+  ...read("localStorage", "conversation"),
+};
+
+export function rememberConversing(name, value) {
+  conversing[name] = value;
+  write("localStorage", "conversation", conversing);
+}
+
 export const transcripts = {
   read: () => read("localStorage", "transcripts"),
   write: (value) => write("localStorage", "transcripts", value),

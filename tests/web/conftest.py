@@ -12,12 +12,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from answering_provider import AnsweringProvider
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from scripted_page import Pages, Script, serve_scripted
 from voice import ROOT, WHISPER_NANO, say, silence, write_wav
@@ -128,6 +130,7 @@ class Server:
 
     port: int
     folder: Path
+    configuration: str
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -138,6 +141,7 @@ class Server:
         settings = {"ANTIPHON_DATA_DIR": str(self.folder), "PYTHONPATH": str(ROOT)}
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("ANTIPHON_")}
         environment = inherited | settings
+        (self.folder / "antiphon.yaml").write_text(self.configuration)
         command = [sys.executable, "-m", "realtime", "serve", "--port", str(self.port)]
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -175,14 +179,40 @@ class Server:
         pytest.fail(f"The server did not start:\n{log[-3000:]}")
 
 
-@pytest.fixture(scope="module")
-def antiphon_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`antiphon serve` on a free port, with a small Whisper model that knows the test voice."""
+@contextmanager
+def serving(folder: Path, configuration: str) -> Iterator[Server]:
+    """`antiphon serve` on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    folder = tmp_path_factory.mktemp("server")
-    (folder / "antiphon.yaml").write_text(CONFIGURATION)
-    server = Server(port, folder)
+    server = Server(port, folder, configuration)
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def antiphon_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server with a small Whisper model that knows the test voice."""
+    with serving(tmp_path_factory.mktemp("server"), CONFIGURATION) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[AnsweringProvider]:
+    with AnsweringProvider() as answering:
+        yield answering
+
+
+@pytest.fixture(scope="module")
+def conversing_server(
+    tmp_path_factory: pytest.TempPathFactory, provider: AnsweringProvider
+) -> Iterator[Server]:
+    """The server that can converse too: a provider answers, and the built-in voice speaks."""
+    configuration = f"""\
+{CONFIGURATION}  chat: far.big-1
+providers:
+  far:
+    base_url: {provider.url}
+"""
+    with serving(tmp_path_factory.mktemp("conversing"), configuration) as server:
+        yield server
