@@ -225,7 +225,7 @@ class Voice:
         speaking = self.speaking
         if speaking.fails is not None:
             raise EngineError(speaking.fails)
-        sound = self._sound(request)
+        sound = self.sound(request)
         await asyncio.sleep(speaking.first_ms / 1000)
         size = round(speaking.piece_ms * SAMPLE_RATE / 1000)
         for at in range(0, len(sound), size):
@@ -238,7 +238,8 @@ class Voice:
                 _marks(request.text, at / len(sound), end / len(sound), len(sound)),
             )
 
-    def _sound(self, request: Say) -> Integers:
+    def sound(self, request: Say) -> Integers:
+        """All of a sentence's sound."""
         seconds = len(request.text) / self.speaking.characters_per_second / request.speed
         numbers = np.arange(round(seconds * SAMPLE_RATE)) + 7919 * len(self.said)
         sound = (_LOWEST + numbers % _NUMBERS).astype(np.int16)
