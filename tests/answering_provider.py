@@ -34,6 +34,23 @@ class Reply:
     breaks_off: bool = False
 
 
+def refusal(messages: Any) -> str | None:
+    """What OpenAI says of messages in which calls and their results do not follow each other."""
+    due: set[str] = set()
+    for message in messages:
+        if message["role"] == "tool":
+            if message["tool_call_id"] not in due:
+                return "messages with role 'tool' must be a response to a preceding 'tool_calls'."
+            due.remove(message["tool_call_id"])
+            continue
+        if due:
+            break
+        due = {call["id"] for call in message.get("tool_calls", ())}
+    if due:
+        return "An assistant message with 'tool_calls' must be followed by tool messages."
+    return None
+
+
 def reply_to(body: Any) -> Reply:
     """The answer to the newest message of a chat completion request."""
     newest = body["messages"][-1]
@@ -85,6 +102,9 @@ class AnsweringProvider(AbstractContextManager["AnsweringProvider"]):
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.asked.append(body)
+        if refused := refusal(body["messages"]):
+            error = {"message": refused, "type": "invalid_request_error", "param": "messages"}
+            return web.json_response({"error": error}, status=400)
         reply = reply_to(body)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         try:
