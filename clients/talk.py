@@ -58,6 +58,9 @@ class Talker:
         if devices.microphone and devices.player and not options.headphones:
             guard = TAIL + devices.player.latency
         self._conversation = Conversation(guard)
+        self._written_before = options.text and not devices.interactive
+        """The user's side comes from a file or a program: each line waits for the answer to the one
+        before."""
         self._loop = asyncio.get_running_loop()
         self._outbox: asyncio.Queue[Mapping[str, Any]] | None = None
         self._reached = asyncio.Event()
@@ -191,25 +194,25 @@ class Talker:
                 self._show()
 
     async def _write(self) -> None:
-        keyboard, interactive = self._devices.keyboard, self._devices.interactive
+        keyboard = self._devices.keyboard
         assert keyboard is not None, "somebody writes"
         await self._reached.wait()
         while (line := await keyboard.line()) is not None:
             text = line.strip()
             self._do(self._conversation.type(text) if text else self._conversation.interrupt())
             self._show()
-            if not interactive:
+            if self._written_before:
                 await self._answered()
         await self._answered()
         if self._devices.player:
             await asyncio.sleep(self._devices.player.latency)
 
     async def _answered(self) -> None:
-        """Wait until all is said. Raises `ClientError` for a failure that nobody sees."""
+        """Wait until all is said. Raises `ClientError` for a failure that nobody can answer."""
         while not self._conversation.idle:
             self._changed.clear()
             await self._changed.wait()
-        if self._conversation.failure is not None and not self._devices.interactive:
+        if self._conversation.failure is not None and self._written_before:
             raise ClientError(self._conversation.failure)
 
     # What is to be done
@@ -237,8 +240,8 @@ class Talker:
                 case Show(said):
                     self._screen.line(said)
                 case Notice(text):
-                    # One that ends the program is told at its end.
-                    if self._devices.interactive or text != self._conversation.failure:
+                    # What ends the program is told at its end.
+                    if not (self._written_before and text == self._conversation.failure):
                         self._screen.notice(text)
 
     def _put(self, event: Mapping[str, Any]) -> None:

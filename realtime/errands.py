@@ -268,7 +268,7 @@ def _advice(configuration: Configuration, data_dir: Path) -> Iterator[str]:
         import sounddevice  # noqa: F401 - asked for its library only
     except OSError:
         yield (
-            "no PortAudio: 'antiphon listen' needs it (Debian, Ubuntu: "
+            "no PortAudio: 'antiphon listen' and 'antiphon talk' need it (Debian, Ubuntu: "
             "sudo apt install libportaudio2); the page does not"
         )
     if not configuration.server.tls:

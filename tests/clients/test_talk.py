@@ -331,6 +331,25 @@ async def test_a_written_question_is_answered_aloud_to_the_end(
     assert portaudio.microphones == []
 
 
+async def test_an_answer_that_fails_aloud_is_told_and_the_conversation_goes_on(
+    portaudio: PortAudio, nobody: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def play(call: Call) -> None:
+        await call.greet()
+        await call.say("response.created", response={"id": "resp_a"})
+        details = {"type": "failed", "error": {"message": "The model is gone."}}
+        response = {"id": "resp_a", "status": "failed", "status_details": details}
+        await call.say("response.done", response=response)
+        await call.answer("b", "Hello.", 1.0)
+        await until(lambda: portaudio.loudspeakers[0].listen(1) != bytes(960))
+        leave()
+        await call.socket.receive()
+
+    async with server(play) as (url, _):
+        assert await held(url, nobody) == ""
+    assert "The model is gone." in capsys.readouterr().err
+
+
 async def test_a_loudspeaker_that_is_unplugged_ends_it_with_a_sentence(
     portaudio: PortAudio, nobody: int
 ) -> None:

@@ -133,7 +133,7 @@ def test_listening_without_portaudio_says_how_to_install_it(tmp_path: Path) -> N
         assert line.startswith("antiphon: No PortAudio library found. Install it with: ")
     checked = _antiphon_with(tmp_path, "check")
     assert checked.returncode == 0, checked.stderr
-    assert "no PortAudio: 'antiphon listen' needs it" in checked.stdout
+    assert "no PortAudio: 'antiphon listen' and 'antiphon talk' need it" in checked.stdout
 
 
 def test_listening_without_a_microphone_says_so(tmp_path: Path) -> None:
