@@ -38,8 +38,8 @@ class Stream:
         self._finished()
 
     def say(self, blocks: int, data: bytes = b"\x05\x06") -> None:
-        """Speak into a microphone."""
-        block = data * self.blocksize
+        """Speak into a microphone: blocks that repeat `data`."""
+        block = data * (2 * self.blocksize // len(data))
         self._in_thread(lambda: [self._callback(block, 0, None, None) for _ in range(blocks)])
 
     def listen(self, blocks: int) -> bytes:
