@@ -140,7 +140,8 @@ class Person:
         return self._speak_at is not None and now >= self._speak_at
 
     def _waited_in_vain(self, now: float) -> bool:
-        return now > self.turns[-1].silent + UNANSWERED_SECONDS and now > self.heard.until
+        last = self.turns[-1]
+        return last.audio is None and now > last.silent + UNANSWERED_SECONDS
 
     def _say(self, now: float) -> list[bytes]:
         line = self._plan.lines[self._next_line % len(self._plan.lines)]

@@ -15,7 +15,8 @@ from bench.conversations import Plan as Conversation
 from bench.instant_voice import RATE, InstantVoice, tone
 from bench.provider import Script, application
 from bench.turns import APPEND_MS, Arrivals, Heard, Interruption, Turn
-from bench.voice import INSTANT, SHORT, SPANS, Measured, Run, Setting, Speech, measure
+from bench.voice import INSTANT, SPANS, Run
+from bench.voice_points import SHORT, Measured, Setting, Speech, measure
 from engines.audio import PCM_24K, Decoder
 from engines.base import Work
 from engines.synthesis import Say
@@ -209,6 +210,18 @@ def test_a_turn_that_is_cut_is_counted_and_waits_for_its_true_end() -> None:
     listening.note({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 1000}, 1.1)
     assert listening.cut == 1
     assert listening.turns[0].stopped is None
+
+
+def test_nobody_speaks_into_a_long_answer_for_want_of_one() -> None:
+    listening = person()
+    listening._speak_at = None
+    listening.turns.append(Turn(silent=2.0))
+    assert not listening._wants_to_speak(16.0)
+    answer(listening, "r", 16.5)
+    assert not listening._wants_to_speak(30.0)
+    listening.turns.append(Turn(silent=31.0))
+    assert listening._wants_to_speak(47.0)
+    assert listening.unanswered == 1
 
 
 def test_sound_that_comes_after_the_interruption_is_counted() -> None:
