@@ -203,6 +203,8 @@ def played_problems(wanted: Played, speaker: Loudspeaker, response: str | None) 
         yield f"the sound takes {seconds:.2f} s, not {wanted.seconds[0]} to {wanted.seconds[1]}"
     if wanted.gap_ms is not None and gap > wanted.gap_ms + _SLACK:
         yield f"the loudspeaker ran dry for {gap:.0f} ms"
+    if wanted.held_ms is not None and gap < wanted.held_ms:
+        yield f"the sound was held for {gap:.0f} ms only"
     if wanted.ahead_ms is not None and ahead > wanted.ahead_ms + _SLACK:
         yield f"the client had {ahead:.0f} ms of sound in hand"
 

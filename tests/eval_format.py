@@ -107,11 +107,13 @@ class Played(Section):
     """The sound of the newest response before the next turn, as the client got it.
 
     `seconds` is at least and at most so much; `gap_ms` the longest time for which the loudspeaker
-    may run dry; `ahead_ms` the most sound that the client may have in hand.
+    may run dry, `held_ms` for which it has to; `ahead_ms` the most sound that the client may have
+    in hand.
     """
 
     seconds: tuple[float, float] | None = None
     gap_ms: int | None = None
+    held_ms: int | None = None
     ahead_ms: int | None = None
 
 

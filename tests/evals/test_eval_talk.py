@@ -48,6 +48,7 @@ async def test_nothing_is_wrong_with_a_conversation_that_goes_as_expected() -> N
         ("absent: error", "absent: response.created, for_ms: 4000", "'response.created' came, "),
         ("{requests: 1}", "{requests: 2}", "eval.yaml:8: the language model was asked 1 times"),
         ("[0.6, 0.7]", "[0.7, 0.8]", "eval.yaml:9: the sound takes 0.67 s, not 0.7 to 0.8"),
+        ("gap_ms: 0}", "held_ms: 10}", "the sound was held for 0 ms only"),
         ("gap_ms: 0}", "ahead_ms: 20}", "ms of sound in hand"),
         ('What time is it?"]', 'What?"]', "eval.yaml:4: the language model was told ['user: "),
         ('model: {text: "Four."}', "model: []", "the script has no answer to what was asked"),
