@@ -2,15 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import gguf_models
 import pytest
 from far import ANSWER, far, streams
 
-from engines import llama
-from engines.base import EngineError, InvalidInput, JobClass, ModelNotFound, Recipe, Unsupported
+from engines.base import EngineError, InvalidInput, JobClass, ModelNotFound, Unsupported
 from engines.catalogue import Catalogue, ModelRecord
 from engines.devices import Device
 from engines.generation import Chat, Generate, TextDelta
@@ -19,6 +17,8 @@ from engines.scheduler import Scheduler
 from pipelines.context import Writers
 from realtime.config import Configuration, Provider
 from realtime.language import LanguageModels
+
+pytestmark = pytest.mark.one_loop
 
 SEEN = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
 
@@ -50,14 +50,7 @@ def catalogue(folder: Path) -> Catalogue:
 
 
 @pytest.fixture
-async def store(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ModelStore]:
-    """Models that run in a thread."""
-    plain = llama.recipe
-
-    def recipe(record: ModelRecord, cores: int) -> Recipe:
-        return replace(plain(record, cores), worker="thread")
-
-    monkeypatch.setattr(llama, "recipe", recipe)
+async def store(catalogue: Catalogue) -> AsyncIterator[ModelStore]:
     scheduler = Scheduler(Device(1))
     store = await asyncio.to_thread(ModelStore, catalogue, scheduler)
     yield store
