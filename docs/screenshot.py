@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -52,7 +53,19 @@ NOTE = {
     "title": "Sourdough",
     "text": "In the fridge, at 5 °C: 12 to 16 hours\nAfterwards, at room warmth: 1 hour",
 }
-MOST_BYTES = {"page": 400_000, "conversation": 150_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A picture's size, `scale` being its pixels per pixel of the page."""
+
+    width: int
+    height: int
+    scale: float
+    most_bytes: int
+
+
+SHAPES = {"page": Shape(1280, 800, 2, 400_000), "conversation": Shape(1000, 760, 1.5, 150_000)}
 PATIENCE_MS = 60_000
 # The last utterance is half said: some of its words are settled and some are not.
 HALF_SAID = f"""() => {{
@@ -88,14 +101,19 @@ def main() -> None:
         browser.close()
     size = output.stat().st_size
     print(f"{output}: {size // 1000} kB")
-    if size > MOST_BYTES[options.picture]:
-        sys.exit(f"That is more than {MOST_BYTES[options.picture] // 1000} kB.")
+    most = SHAPES[options.picture].most_bytes
+    if size > most:
+        sys.exit(f"That is more than {most // 1000} kB.")
 
 
 def _open(browser: Browser, options: argparse.Namespace) -> Page:
+    shape = SHAPES[options.picture]
     page = browser.new_page(
-        viewport={"width": options.width, "height": options.height},
-        device_scale_factor=options.scale,
+        viewport={
+            "width": options.width or shape.width,
+            "height": options.height or shape.height,
+        },
+        device_scale_factor=shape.scale,
         color_scheme="dark" if options.dark else "light",
         permissions=["microphone"],
     )
@@ -184,11 +202,10 @@ def _answer(page: Page, script: Script, item: str, text: str, *, ms: tuple[int, 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("picture", choices=list(MOST_BYTES), nargs="?", default="page")
+    parser.add_argument("picture", choices=list(SHAPES), nargs="?", default="page")
     parser.add_argument("--output", type=Path, help="by default, in docs")
-    parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=800)
-    parser.add_argument("--scale", type=float, default=1.5, help="pixels of the picture per pixel")
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--height", type=int)
     parser.add_argument("--dark", action="store_true", help="the dark colours")
     return parser.parse_args()
 

@@ -11,7 +11,7 @@ const REFUSALS = new Set([BAD_KEY, 4000, 4001, 4003, 4004]);
 const CONFIGURE = "configure";
 
 /**
- * Events: connecting, ready, event (a server event), dropped {message}, and
+ * Events: connecting, ready, event (a server event), ended (well), dropped {message}, and
  * refused {message, code, key}, where `key` says that it is for want of a good key.
  */
 export class Connection extends EventTarget {
@@ -118,6 +118,7 @@ export class Connection extends EventTarget {
       this.#refuse(this.#complaint ?? unsaid, code === BAD_KEY);
     } else if (this.resting && code === NORMAL) {
       this.#wanted = false;
+      this.#tell("ended");
     } else if (this.#wanted) {
       const wait = BACKOFF_MS[Math.min(this.#attempt, BACKOFF_MS.length - 1)];
       this.#attempt += 1;

@@ -15,6 +15,7 @@ const HARMLESS = new Set([
   "response_cancel_not_active",
   "conversation_already_has_active_response",
   "input_audio_buffer_commit_empty",
+  "item_truncate_invalid_item_id",
 ]);
 const ENDINGS = { cancelled: INTERRUPTED, incomplete: "cut short", failed: "failed" };
 
@@ -54,6 +55,7 @@ export class Conversation extends EventTarget {
       this.#connection.addEventListener(type, ({ detail }) => handle(detail));
     on("ready", () => this.#begin());
     on("event", (event) => this.#receive(event));
+    on("ended", () => this.#forget());
     on("dropped", (detail) => this.#lose(detail));
     on("refused", (detail) => {
       this.#forget();

@@ -9,6 +9,7 @@ import { TranscriptView } from "./render.js";
 import { Session } from "./session.js";
 import { transcripts } from "./settings.js";
 import { Transcript } from "./transcript.js";
+import { WakeLock } from "./wake.js";
 import { choices, lookInto, unauthorized, welcome } from "./welcome.js";
 
 const SAVE_AFTER_MS = 500;
@@ -21,10 +22,10 @@ const view = new TranscriptView(live, { remove: "Clear" });
 const session = new Session(() => choices.transcription, saved.clock);
 const microphone = new Microphone();
 const meter = new Meter(element("meter"));
+const wakeLock = new WakeLock();
 const desk = new FileDesk(element("transcripts"), choices, needKey);
 
 let phase = "idle";
-let wakeLock = null;
 let silentSince = null;
 let saving = 0;
 
@@ -61,7 +62,7 @@ async function start() {
   session.open();
   status.say(session.connected ? "Listening." : "Connecting…");
   meter.start(() => microphone.level);
-  void keepAwake();
+  wakeLock.hold();
   void choices.showMicrophones();
 }
 
@@ -71,8 +72,7 @@ async function pause(say = () => status.say(resting())) {
   meter.stop();
   await microphone.stop();
   session.commit();
-  await wakeLock?.release();
-  wakeLock = null;
+  await wakeLock.release();
   setPhase("idle");
   say();
 }
@@ -81,12 +81,6 @@ function toggle() {
   const paused = "Paused. Press the microphone to go on.";
   if (phase === "idle") void start();
   else if (phase === "listening") void pause(() => status.say(paused));
-}
-
-// A phone must not fall asleep while it listens. Some browsers and power modes refuse.
-async function keepAwake() {
-  if (phase !== "listening" || document.hidden) return;
-  wakeLock = (await navigator.wakeLock?.request("screen").catch(() => null)) ?? null;
 }
 
 // Going on would only fail again.
@@ -207,7 +201,6 @@ function begin() {
   element("listen").addEventListener("click", toggle);
   // Focus that a page begins with is outlined, and would stay so for those who use a mouse.
   element("listen").addEventListener("pointerdown", () => element("listen").blur());
-  document.addEventListener("visibilitychange", () => void keepAwake());
   globalThis.addEventListener("pagehide", store);
   const reason = obstacle();
   element("obstacle").textContent = reason ?? "";

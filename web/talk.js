@@ -10,6 +10,7 @@ import { StatusLine, element, showLack } from "./notices.js";
 import { Player } from "./player.js";
 import { Preferences } from "./preferences.js";
 import { run } from "./tools.js";
+import { WakeLock } from "./wake.js";
 import { choices, lookInto, unauthorized } from "./welcome.js";
 
 const RESTARTING = new Set(["model", "named", "voice"]);
@@ -25,6 +26,7 @@ const preferences = new Preferences(element("preferences"));
 const dialogue = new Dialogue();
 const player = new Player();
 const microphone = new Microphone();
+const wakeLock = new WakeLock();
 const meter = new Meter(element("talk-meter"));
 const conversation = new Conversation({
   address: () => socketAddress({ model: preferences.model }),
@@ -96,6 +98,7 @@ async function turnOn() {
     return;
   }
   setPhase("talking");
+  wakeLock.hold();
   status.say(preferences.manual ? "Hold the button, or the space bar, while you speak." : "");
   meter.start(
     () => microphone.level,
@@ -112,6 +115,7 @@ async function end(say = () => status.say("")) {
     setPhase("stopping");
     meter.stop();
     await microphone.stop();
+    await wakeLock.release();
   }
   conversation.rest();
   setPhase("idle");
@@ -229,7 +233,7 @@ function watchSettings() {
   };
   preferences.addEventListener("change", ({ detail }) => changed(RESTARTING.has(detail)));
   choices.addEventListener("change", async ({ detail }) => {
-    if (detail !== "microphone") changed(false);
+    if (detail !== "microphone") changed(true);
     else if (phase === "talking") await end().then(start);
   });
   element("summary").textContent = preferences.summary;
@@ -240,7 +244,8 @@ async function load() {
   try {
     await preferences.load();
   } catch (error) {
-    if (error.status !== 401) status.problem(error.message);
+    status.problem(error.message);
+    if (error.status === 401) unauthorized(error.message, load);
   }
 }
 
