@@ -257,3 +257,10 @@ class Error(Frame):
     """The error's type in OpenAI's terms: `invalid_request_error` or `server_error`."""
     cause: Exception | None = field(default=None, compare=False)
     """The error itself, for who answers in other terms."""
+
+
+HEARD: tuple[type[Frame], ...] = (
+    *(Transcript, SpeechStarted, Pause, SpeechStopped, Hold, IdleTimeout),
+    *(Commit, Clear, Configure, End, Error),
+)
+"""What comes of hearing; the nodes that answer pass it on as it comes."""

@@ -9,24 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.context import Context
 from pipelines.frames import (
+    HEARD,
     Answered,
     AudioOut,
-    Clear,
-    Commit,
     Configure,
-    End,
-    Error,
     Frame,
     Hold,
-    IdleTimeout,
     Interrupt,
-    Pause,
     Respond,
     SpeechStarted,
-    SpeechStopped,
     Text,
     ToolCall,
-    Transcript,
 )
 from pipelines.graph import Node
 from pipelines.playback import LEAST_WAIT, Playback
@@ -54,13 +47,11 @@ class Player(Node):
 
     accepts: ClassVar[tuple[type[Frame], ...]] = (
         *(Text, ToolCall, AudioOut, Answered, Respond, Interrupt),
-        *(Transcript, SpeechStarted, Pause, SpeechStopped, Hold, IdleTimeout),
-        *(Commit, Clear, Configure, End, Error),
+        *HEARD,
     )
     emits: ClassVar[tuple[type[Frame], ...]] = (
         *(Text, ToolCall, AudioOut, Answered),
-        *(Transcript, SpeechStarted, Pause, SpeechStopped, Hold, IdleTimeout),
-        *(Commit, Clear, Configure, End, Error),
+        *HEARD,
     )
 
     def __init__(self, name: str, settings: Settings, context: Context) -> None:

@@ -12,23 +12,14 @@ from engines.base import Busy, EngineError, JobClass
 from pipelines.answers import AnswerFrame, AnswerFrames, failed
 from pipelines.context import Context
 from pipelines.frames import (
+    HEARD,
     Answered,
-    Clear,
-    Commit,
     Configure,
-    End,
-    Error,
     Frame,
-    Hold,
-    IdleTimeout,
     Interrupt,
-    Pause,
     Respond,
-    SpeechStarted,
-    SpeechStopped,
     Text,
     ToolCall,
-    Transcript,
 )
 from pipelines.graph import Node
 
@@ -81,13 +72,11 @@ class Responder(Node):
 
     accepts: ClassVar[tuple[type[Frame], ...]] = (
         *(Respond, Interrupt),
-        *(Transcript, SpeechStarted, Pause, SpeechStopped, Hold, IdleTimeout),
-        *(Commit, Clear, Configure, End, Error),
+        *HEARD,
     )
     emits: ClassVar[tuple[type[Frame], ...]] = (
         *(Text, ToolCall, Answered),
-        *(Transcript, SpeechStarted, Pause, SpeechStopped, Hold, IdleTimeout),
-        *(Commit, Clear, Configure, End, Error),
+        *HEARD,
     )
 
     def __init__(self, name: str, settings: Settings, context: Context) -> None:

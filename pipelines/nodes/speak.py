@@ -13,24 +13,17 @@ from engines.base import Busy, EngineError, JobClass
 from engines.synthesis import Say, Spoken
 from pipelines.context import Context
 from pipelines.frames import (
+    HEARD,
     Answered,
     AudioOut,
-    Clear,
-    Commit,
     Configure,
-    End,
-    Error,
     Frame,
     Hold,
-    IdleTimeout,
     Interrupt,
-    Pause,
     Respond,
     SpeechStarted,
-    SpeechStopped,
     Text,
     ToolCall,
-    Transcript,
 )
 from pipelines.graph import Node
 from pipelines.item_sound import ItemSound
@@ -115,13 +108,11 @@ class Speaker(Node):
 
     accepts: ClassVar[tuple[type[Frame], ...]] = (
         *(Respond, Interrupt, Text, ToolCall, Answered),
-        *(Transcript, SpeechStarted, Pause, SpeechStopped, Hold, IdleTimeout),
-        *(Commit, Clear, Configure, End, Error),
+        *HEARD,
     )
     emits: ClassVar[tuple[type[Frame], ...]] = (
         *(Text, ToolCall, AudioOut, Answered),
-        *(Transcript, SpeechStarted, Pause, SpeechStopped, Hold, IdleTimeout),
-        *(Commit, Clear, Configure, End, Error),
+        *HEARD,
     )
 
     def __init__(self, name: str, settings: Settings, context: Context) -> None:
