@@ -55,6 +55,11 @@ class Microphone:
     pressed: bool
     _sounds: list[tuple[Integers, Callable[[], None]]] = field(default_factory=list)
 
+    @property
+    def silent(self) -> bool:
+        """Whether no sound is left to be heard."""
+        return not self._sounds
+
     def hear(self, sound: Integers, over: Callable[[], None]) -> None:
         """A sound begins once those before it are over; `over` is called at its end."""
         self._sounds.append((sound, over))

@@ -161,9 +161,8 @@ class Talk:
                 break
             self._begin(number, turn)
         await self._until(lambda: not any(turn.awaited for turn in self._turns), PATIENCE)
-        await self._until(self._quiet, PATIENCE)
         await self._sleep_until(max([turn.over_at() for turn in self._turns], default=0.0))
-        await asyncio.sleep(LINGER)
+        await self._settle()
         self._ask_what_was_heard()
         await asyncio.sleep(POLL)
 
@@ -267,11 +266,19 @@ class Talk:
         times = [at for at, event in self._log[start:] if event["type"] == turn.after.event]
         return times[turn.after.nth - 1] if len(times) >= turn.after.nth else None
 
+    async def _settle(self) -> None:
+        """Wait until it has been quiet for a while."""
+        deadline, since = self._now + PATIENCE, self._now
+        while self._now < min(deadline, since + LINGER):
+            await asyncio.sleep(POLL)
+            if not self._quiet():
+                since = self._now
+
     def _quiet(self) -> bool:
-        """Whether every response is done and heard."""
+        """Whether the user is silent, and every response is done and heard."""
         events = [event["type"] for _, event in self._log]
         made = events.count("response.created") == events.count("response.done")
-        return made and self._speaker.until <= self._now
+        return made and self._microphone.silent and self._speaker.until <= self._now
 
     # What came of it
 
