@@ -46,8 +46,10 @@ class ConversationItems:
         self._images = images
         self._audio_of = audio_of
 
-    def create(self, event: CreateItem) -> list[Action]:
-        """Answer `conversation.item.create`; sound that comes with it is given to be understood."""
+    def create(self, event: CreateItem, taken: str | None = None) -> list[Action]:
+        """Answer `conversation.item.create`; sound that comes with it is given to be understood.
+
+        `taken` is the id of an item that is still to come."""
         item = read_item(event.item, "item", images=self._images)
         if isinstance(item, Reference):
             message = "Items can be referred to in 'response.create' only."
@@ -55,6 +57,8 @@ class ConversationItems:
         self._check_sound(item)
         item.id = item.id or self._wire.new_id("item")
         try:
+            if item.id == taken:
+                raise DuplicateItem(item.id)
             previous = self._conversation.insert(item, event.previous_item_id)
         except DuplicateItem:
             message = f"Error adding item: an item with id '{item.id[:64]}' already exists."

@@ -92,6 +92,8 @@ class ConversationProtocol:
         self._commits = 0
         """The client's commits and clears that are not answered."""
         self._deferred: deque[ClientEvent] = deque()
+        self._utterance: str | None = None
+        """The utterance that is open: clients know its id, and may not give it to an item."""
         self._turns = TurnAnswers(
             self._settings, self._conversation, self._transcribing, self._answers
         )
@@ -198,7 +200,7 @@ class ConversationProtocol:
         try:
             match event:
                 case CreateItem():
-                    return self._items.create(event)
+                    return self._items.create(event, self._utterance)
                 case RetrieveItem():
                     return [self._items.retrieve(event)]
                 case TruncateItem():
@@ -293,6 +295,7 @@ class ConversationProtocol:
     # What was heard
 
     def _speech_started(self, frame: SpeechStarted) -> list[Action]:
+        self._utterance = frame.item
         place = {"item_id": frame.item, "audio_start_ms": milliseconds(frame.at)}
         actions: list[Action] = [self._wire.event("input_audio_buffer.speech_started", **place)]
         if self._settings.turns.interrupt_response:
@@ -312,6 +315,7 @@ class ConversationProtocol:
     def _committed(self, frame: Commit) -> list[Action]:
         if frame.item is None or self._transcribing.knows(frame.item):
             return []
+        self._utterance = None
         samples = frame.at - frame.start
         part = InputAudio(samples=samples)
         item = Message(frame.item, "user", [part])
@@ -327,6 +331,7 @@ class ConversationProtocol:
 
     def _cleared(self, frame: Clear) -> list[Action]:
         if frame.item is not None:
+            self._utterance = None
             self._transcribing.clear(frame.item)
         if frame.request is None:
             return []
