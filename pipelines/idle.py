@@ -10,10 +10,12 @@ class IdleTimer:
     def __init__(self, floor: Floor) -> None:
         self._floor = floor
         self._since: float | None = None
+        self._stopped = False
+        """Whether it ran when somebody began to speak."""
 
     def answer(self, now: float) -> None:
         """An answer has been asked for."""
-        self._since = now
+        self._since, self._stopped = now, False
 
     def put_off(self, now: float) -> None:
         """Begin again, if it runs."""
@@ -21,8 +23,18 @@ class IdleTimer:
             self._since = now
 
     def stop(self) -> None:
-        """Somebody speaks, or the time was up: only another answer starts it again."""
+        """Somebody speaks: another answer starts it again."""
+        self._stopped = self._since is not None
         self._since = None
+
+    def resume(self, now: float) -> None:
+        """It was a noise and nobody spoke."""
+        if self._stopped:
+            self.answer(now)
+
+    def expire(self) -> None:
+        """The time was up: only another answer starts it again."""
+        self._since, self._stopped = None, False
 
     def until(self, timeout: float, now: float) -> float | None:
         """The earliest time at which it may be up; None: not before something else happens."""

@@ -80,6 +80,13 @@ class SentenceSplitter:
         """The rest; the text is over."""
         return list(self._sentences(final=True))
 
+    def overdue(self) -> list[Sentence]:
+        """What is complete if nothing more comes soon: text that ends in a stop."""
+        waits = self._text[self._start :].rstrip()
+        if self._fence is not None or waits[-1:] not in set(STOPS):
+            return []
+        return self.flush()
+
     def _sentences(self, *, final: bool) -> Iterator[Sentence]:
         while self._start < len(self._text):
             seen = self._seen(final)

@@ -30,6 +30,8 @@ from pipelines.item_sound import ItemSound
 from pipelines.playback import LEAST_WAIT, SLACK, Ahead
 from pipelines.sentences import Sentence, SentenceSplitter
 
+OVERDUE_SECONDS = 0.4
+"""Without more text for so long, one that ends in a stop is a sentence."""
 MOST_AT_ONCE = 8
 """Responses of one session that are spoken at the same time."""
 AHEAD_SECONDS = 15.0
@@ -64,18 +66,35 @@ class _Speech:
         self.begun = False
         """Whether any of its sound was sent."""
         self.task: asyncio.Task[None] | None = None
+        self._overdue: asyncio.TimerHandle | None = None
         self._item: str | None = None
         self._splitter = SentenceSplitter(language=wanted.language)
 
     def write(self, item: str, text: str) -> None:
         self.written = True
+        if self._overdue is not None:
+            self._overdue.cancel()
         if self._item != item:
             self.close_item()
             self._item = item
             self._splitter = SentenceSplitter(language=self.wanted.language)
         self._add(item, self._splitter.feed(text))
+        loop = asyncio.get_running_loop()
+        self._overdue = loop.call_later(OVERDUE_SECONDS, self._go_on, item, self._splitter)
+
+    def stop(self) -> None:
+        """No more of it is said."""
+        if self._overdue is not None:
+            self._overdue.cancel()
+        if self.task is not None:
+            self.task.cancel()
+
+    def _go_on(self, item: str, splitter: SentenceSplitter) -> None:
+        self._add(item, splitter.overdue())
 
     def close_item(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
         if self._item is None:
             return
         self._add(self._item, self._splitter.flush())
@@ -205,8 +224,7 @@ class Speaker(Node):
             if speech is None:
                 continue
             self._context.floor.leave(each)
-            if speech.task is not None:
-                speech.task.cancel()
+            speech.stop()
         if response in (None, self._sounding):
             self._ahead.forget(self._now())
         self._moved.set()

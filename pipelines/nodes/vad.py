@@ -109,10 +109,13 @@ class VoiceActivity(Node):
 
     def overhear(self, frame: Frame) -> None:
         """Learn what was understood of the open utterance."""
-        if isinstance(frame, Transcript) and frame.item == self._item:
-            self._ends.take(frame)
-            if self._turns.paused:
-                self._judge()
+        match frame:
+            case Transcript(item=self._item):
+                self._ends.take(frame)
+                if self._turns.paused:
+                    self._judge()
+            case Transcript(state="final", text=text) if not text.strip():
+                self._idle.resume(_now())
 
     async def run(self) -> None:
         """Work through the inbox until cancelled."""
@@ -290,7 +293,7 @@ class VoiceActivity(Node):
         until, timeout = self._idle_until(), self._settings.idle_timeout
         if until is None or timeout is None or _now() < until:
             return
-        self._idle.stop()
+        self._idle.expire()
         self._flush_rest()
         earliest = self._position - round(timeout * SAMPLE_RATE)
         self._open(max(earliest, self._unspoken_start()))
