@@ -1,7 +1,7 @@
 """A conversation: items in order, and what a language model is told of them. No I/O."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ ROUNDING = 0.005
 """Seconds by which sums of lengths of sound may differ."""
 ROOT = "root"
 """The place before the first item, as clients name it."""
+NO_RESULT = "There is no result yet."
+"""What a language model is told of a call whose result has not come."""
 
 
 class NoSuchItem(Exception):
@@ -132,40 +134,81 @@ class Conversation:
 def chat_messages(items: Iterable[Item], instructions: str) -> tuple[Mapping[str, Any], ...]:
     """What a language model is told: messages as `engines.generation.Chat` has them.
 
-    Items without any content are left out: an answer nobody heard, speech without words. Calls
-    that follow each other, and the message before them, are one message.
+    Items without any content are left out: an answer nobody heard, speech without words. So are
+    calls that were interrupted, and results of calls that are not there.
+
+    Providers refuse a call that its result does not follow, so a call is told where its result
+    came, and `NO_RESULT` follows one that has none. Calls that follow each other, and the message
+    before them, are one message.
     """
-    messages: list[dict[str, Any]] = []
-    if instructions:
-        messages.append({"role": "system", "content": instructions})
+    items = tuple(items)
+    called = {item.call_id: item for item in items if isinstance(item, FunctionCall)}
+    results = {item.call_id: item for item in items if isinstance(item, FunctionCallOutput)}
+    messages = _Messages(instructions, tuple(called))
     for item in items:
         match item:
             case Message():
-                content = _content(item.content)
-                if content:
-                    messages.append({"role": item.role, "content": content})
-            case FunctionCall():
-                _with_calls(messages).append(_call(item))
-            case FunctionCallOutput():
-                messages.append(
-                    {"role": "tool", "tool_call_id": item.call_id, "content": item.output}
-                )
-    return tuple(messages)
+                messages.say(item)
+            case FunctionCall(call_id=name) if name in results:
+                messages.end_results()
+            case FunctionCall(status="completed"):
+                messages.end_results()
+                messages.tell(item, None)
+            case FunctionCallOutput(call_id=name) if name in called and results[name] is item:
+                messages.tell(called[name], item.output)
+    return messages.all()
 
 
-def _with_calls(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The calls of the last message, which is made the assistant's."""
-    if not messages or messages[-1]["role"] != "assistant":
-        messages.append({"role": "assistant", "content": None})
-    calls: list[dict[str, Any]] = messages[-1].setdefault("tool_calls", [])
-    return calls
+class _Messages:
+    """Messages in the making, with calls that are to be told together."""
+
+    def __init__(self, instructions: str, order: Sequence[str]) -> None:
+        """`order` is that in which the calls were made."""
+        self._order = order
+        self._told: list[dict[str, Any]] = []
+        self._calls: list[tuple[FunctionCall, str | None]] = []
+        if instructions:
+            self._told.append({"role": "system", "content": instructions})
+
+    def say(self, item: Message) -> None:
+        content = _content(item.content)
+        if content:
+            self._end_calls()
+            self._told.append({"role": item.role, "content": content})
+
+    def tell(self, call: FunctionCall, result: str | None) -> None:
+        self._calls.append((call, result))
+
+    def end_results(self) -> None:
+        """What is told next was called after the results so far were known."""
+        if self._calls and self._calls[-1][1] is not None:
+            self._end_calls()
+
+    def all(self) -> tuple[Mapping[str, Any], ...]:
+        self._end_calls()
+        return tuple(self._told)
+
+    def _in_order(self) -> list[FunctionCall]:
+        calls = [call for call, _ in self._calls]
+        return sorted(calls, key=lambda call: self._order.index(call.call_id))
+
+    def _end_calls(self) -> None:
+        if not self._calls:
+            return
+        if not self._told or self._told[-1]["role"] != "assistant":
+            self._told.append({"role": "assistant", "content": None})
+        self._told[-1]["tool_calls"] = [_call(call) for call in self._in_order()]
+        for call, result in self._calls:
+            content = NO_RESULT if result is None else result
+            self._told.append({"role": "tool", "tool_call_id": call.call_id, "content": content})
+        self._calls.clear()
 
 
 def _call(item: FunctionCall) -> dict[str, Any]:
     try:
         arguments = json.loads(item.arguments or "{}")
     except ValueError:
-        arguments = {}  # a call that was interrupted
+        arguments = {}  # a client's own call
     function = {"name": item.name, "arguments": arguments}
     return {"id": item.call_id, "type": "function", "function": function}
 

@@ -139,3 +139,20 @@ async def test_the_older_dialect_has_text_and_spoken_turns(server: Server) -> No
     content = done["response"]["output"][0]["content"][0]
     assert (content["type"], content["transcript"]) == ("audio", ANSWER)
     assert len(client.sound("response.audio.delta")) > 1.5 * BYTES_PER_SECOND
+
+
+async def test_a_question_is_answered_while_a_tool_is_at_work(server: Server) -> None:
+    async with (
+        conversation(server.url, audio=LISTENING, tools=[WEATHER]) as client,
+        asyncio.TaskGroup() as tasks,
+    ):
+        await client.type(WEATHER_QUESTION)
+        (call,) = (await client.next("response.done"))["response"]["output"]
+        tasks.create_task(client.speak(say(QUESTION)))
+        meanwhile = await client.next("response.done")
+        output = {"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"}
+        await client.connection.conversation.item.create(item=output)
+        await client.connection.response.create()
+        late = await client.next("response.done")
+    told = [done["response"]["output"][0]["content"][0]["transcript"] for done in (meanwhile, late)]
+    assert told == [ANSWER, "The weather in Paris is sunny."]

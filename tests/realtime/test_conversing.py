@@ -15,6 +15,7 @@ from score import Call, Client, Model, Score, Sequence, Silence, Speech
 from wire_rules import broken_rules
 
 from engines.generation import Chat
+from pipelines.conversation import NO_RESULT
 from pipelines.frames import (
     Answered,
     Commit,
@@ -146,6 +147,39 @@ class TestContext:
             },
             {"role": "tool", "tool_call_id": call["call_id"], "content": "seen"},
         ]
+
+    def test_a_call_is_followed_by_its_result_whatever_is_said_meanwhile(self) -> None:
+        talk = Talk()
+        talk.script.append(Model("", (Call("look", "{}"), Call("listen", "{}"))))
+        typed(talk, "Look.")
+        events = respond(talk)
+        items = [event["item"] for event in events if event["type"] == "response.output_item.done"]
+        look, listen = (item["call_id"] for item in items)
+        talk.script.append(Model("In a moment."))
+        turn(talk, "Hurry.")
+        told = [(m["role"], m.get("tool_call_id") or m["content"]) for m in messages(talk)[1:]]
+        assert told == [
+            ("user", "Look."),
+            ("assistant", None),
+            ("tool", look),
+            ("tool", listen),
+            ("user", "Hurry."),
+        ]
+        for call_id, output in (("call_0", "nothing asked"), (listen, "heard")):
+            result = {"type": "function_call_output", "call_id": call_id, "output": output}
+            talk.client({"type": "conversation.item.create", "item": result})
+        respond(talk)
+        told = [(m["role"], m["content"]) for m in messages(talk)[1:]]
+        assert told == [
+            ("user", "Look."),
+            ("assistant", None),
+            ("tool", NO_RESULT),
+            ("user", "Hurry."),
+            ("assistant", "In a moment."),
+            ("tool", "heard"),
+        ]
+        calls = [m["tool_calls"] for m in messages(talk) if "tool_calls" in m]
+        assert [[call["id"] for call in group] for group in calls] == [[look], [listen]]
 
     def test_items_can_be_put_anywhere_and_deleted(self) -> None:
         talk = Talk()
@@ -285,6 +319,24 @@ class TestTurns:
         ]
         error = the_error(talk.client({**truncate, "audio_end_ms": 60_000}))
         assert (error["code"], error["param"]) == ("invalid_value", "audio_end_ms")
+
+    def test_a_truncated_answer_ends_and_may_be_cancelled_too(self) -> None:
+        talk = Talk()
+        talk.script.append(Model("One two three four.", ends="never"))
+        typed(talk, "Count.")
+        events = respond(talk)
+        item = next(e["item_id"] for e in events if e["type"] == "response.output_audio.delta")
+        truncate = {"type": "conversation.item.truncate", "item_id": item, "content_index": 0}
+        truncated, *_, done, _ = talk.client({**truncate, "audio_end_ms": 700})
+        assert truncated["type"] == "conversation.item.truncated"
+        assert done["response"]["status_details"]["reason"] == "client_cancelled"
+        assert talk.pushed[-1] == Interrupt(done["response"]["id"])
+        assert talk.client({"type": "response.cancel"}) == []
+        error = the_error(talk.client({"type": "response.cancel"}))
+        assert error["code"] == "response_cancel_not_active"
+        typed(talk, "Go on.")
+        respond(talk)
+        assert [m["content"] for m in messages(talk)[1:]] == ["Count.", "One two three", "Go on."]
 
     def test_an_answer_that_nobody_heard_is_not_in_the_context(self) -> None:
         talk = Talk()
