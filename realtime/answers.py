@@ -87,6 +87,7 @@ class Answers:
         self._answers: dict[str, _Answer] = {}
         self._playing: dict[str, str] = {}
         """Items whose sound was sent and may not be heard to its end, with their responses."""
+        self._stopped: str | None = None
         self.sounded = False
         """Whether any sound was sent, after which the voice may not change."""
 
@@ -123,6 +124,7 @@ class Answers:
             message = f"{MOST_OUTSIDE} responses outside of the conversation are in progress."
             raise Refused("too_many_responses", f"{message} Wait until one is finished.")
         answering = request.answering
+        self._stopped = None
         shell = Shell(
             self._wire.new_id("resp"),
             answering,
@@ -200,10 +202,20 @@ class Answers:
             self._keep_heard(item_id)
         return [*actions, *(Push(Interrupt(response)) for response in dict.fromkeys(done.values()))]
 
-    def stopped(self, item_id: str) -> list[Action]:
-        """The client has stopped to play this item."""
+    def stopped(self, item_id: str, seconds: float) -> list[Action]:
+        """The client played only so much of this item, and waits for its response to end."""
         response = self._playing.pop(item_id, None)
-        return [] if response is None or response in self._answers else [Push(Interrupt(response))]
+        if response in self._answers:
+            self._stopped = response
+            ended = self.cancel(response, "client_cancelled")
+            self._conversation.cut(item_id, seconds)
+            return ended
+        return [] if response is None else [Push(Interrupt(response))]
+
+    def was_stopped(self, response_id: str | None) -> bool:
+        """Whether `stopped` ended the newest response, so that to cancel it too is no mistake."""
+        stopped, self._stopped = self._stopped, None
+        return stopped is not None and response_id in (None, stopped)
 
     # What is made
 

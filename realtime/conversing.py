@@ -205,7 +205,8 @@ class ConversationProtocol:
                     return [self._items.retrieve(event)]
                 case TruncateItem():
                     truncated = self._items.truncate(event)
-                    return [truncated, *self._answers.stopped(event.item_id)]
+                    ended = self._answers.stopped(event.item_id, event.audio_end_ms / 1000)
+                    return [truncated, *ended, *self._turns.proceed()]
                 case DeleteItem():
                     deleted = self._items.delete(event)
                     return [deleted, *self._understood(event.item_id)]
@@ -287,7 +288,7 @@ class ConversationProtocol:
         if event.response_id is None:
             self._turns.give_up()
         actions = self._answers.cancel(event.response_id, "client_cancelled")
-        if actions:
+        if actions or self._answers.was_stopped(event.response_id):
             return [*actions, *self._turns.proceed()]
         message = "Cancellation failed: no active response found"
         return [self._wire.error("response_cancel_not_active", message, None, event.event_id)]

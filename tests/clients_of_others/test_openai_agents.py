@@ -132,3 +132,15 @@ async def test_the_agent_is_interrupted_by_speech(server: Server) -> None:
         assert interrupted.item_id == talk.of("audio")[0].item_id
         assert talk.history[0] == ("user", STORY_PLEASE)
         assert talk.history[-2:] == [("user", QUESTION), ("assistant", ANSWER)]
+
+
+@pytest.mark.parametrize("interrupts", [True, False])
+async def test_the_program_interrupts_the_agent(interrupts: bool, server: Server) -> None:
+    turns = {"type": "semantic_vad", "interrupt_response": interrupts}
+    async with talking(server, audio={"input": {"turn_detection": turns}}) as talk:
+        await talk.session.send_message(STORY_PLEASE)
+        await talk.until(lambda: len(talk.sound) > BYTES_PER_SECOND)
+        await talk.session.interrupt()
+        await talk.session.send_message(QUESTION)
+        await talk.until(lambda: ("assistant", ANSWER) in talk.history, 5)
+        await talk.until(lambda: len(talk.of("agent_end")) == 2)
