@@ -8,6 +8,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ def application(script: Script) -> web.Application:
         await request.read()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        await _write(response, script, asked)
+        with suppress(ConnectionResetError):  # the answer was interrupted
+            await _write(response, script, asked)
         return response
 
     app = web.Application()

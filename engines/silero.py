@@ -20,7 +20,7 @@ WINDOW = 512
 _CONTEXT = 64
 _STATE = 128
 _MOST_STREAMS_A_STEP = 64
-_TICK = 0.02
+_TICK = 0.01
 """Seconds, less than a window: many streams share a way to the thread; one alone never waits."""
 
 Floats = NDArray[np.float32]
