@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from engines.audio import Encoder
 from engines.base import EngineError
-from engines.generation import Chat, Generate, Sampling
-from pipelines.conversation import Conversation, Said, chat_messages
+from engines.generation import Generate
+from pipelines.conversation import Conversation, Said
 from pipelines.frames import (
     Answered,
     AudioOut,
@@ -26,6 +26,7 @@ from pipelines.frames import (
 from pipelines.items import FunctionCall, Item, Message, OutputAudio, OutputText
 from realtime.actions import Action, Push
 from realtime.conversation_settings import Answering, ConversationSettings, ResponseRequest
+from realtime.prompts import request_of
 from realtime.response_stream import Ending, ResponseStream, Shell, item_status, new_message
 from realtime.surroundings import Surroundings
 from realtime.wire import Wire
@@ -58,6 +59,8 @@ class _Answer:
     items: tuple[Item, ...] | None = None
     waiting: set[str] = field(default_factory=set)
     asked: bool = False
+    sounding: str | None = None
+    """The item whose sound is in the encoder."""
     made: dict[str, Item] = field(default_factory=dict)
     said: dict[str, Said] = field(default_factory=dict)
     previous: dict[str, str | None] = field(default_factory=dict)
@@ -163,7 +166,7 @@ class Answers:
         if self.active is not None:
             return []
         items = (*self._conversation, heard)
-        request = self._request(settings.answering, settings, items)
+        request = request_of(settings.answering, settings, items, local=self._server.local)
         return [Push(self._respond(PROVISIONAL, settings.answering, settings, request))]
 
     def receive(self, frame: Frame) -> list[Action]:
@@ -224,31 +227,8 @@ class Answers:
             return []
         answer.asked = True
         items = tuple(self._conversation) if answer.items is None else answer.items
-        request = self._request(answer.answering, settings, items)
+        request = request_of(answer.answering, settings, items, local=self._server.local)
         return [Push(self._respond(answer.id, answer.answering, settings, request))]
-
-    def _request(
-        self, answering: Answering, settings: ConversationSettings, items: Sequence[Item]
-    ) -> Generate:
-        """What the language model is asked."""
-        # Thinking aloud is silence to who listens: only where it was asked for.
-        thinks = answering.reasoning_effort not in (None, "minimal")
-        sampling = Sampling()
-        if answering.temperature is not None:
-            sampling = Sampling(temperature=answering.temperature)
-        return Generate(
-            Chat(
-                chat_messages(items, answering.instructions),
-                answering.tools,
-                answering.tool_choice,
-                answering.parallel_tool_calls,
-                {"enable_thinking": thinks} if self._server.local else {},
-            ),
-            sampling,
-            max_tokens=answering.max_output_tokens,
-            truncate=settings.truncation.mode == "auto",
-            retention=settings.truncation.retention,
-        )
 
     def _respond(
         self,
@@ -293,6 +273,9 @@ class Answers:
         if answer.in_conversation and frame.item not in self._playing:
             self._playing = {**self._unheard(), frame.item: answer.id}
         self.sounded = True
+        if answer.sounding != frame.item:
+            actions += self._rest(answer)
+            answer.sounding = frame.item
         for piece in _pieces(frame.samples, round(DELTA_SECONDS * frame.rate)):
             actions += self._sound(answer, frame.item, answer.encoder.feed(piece, frame.rate))
         return actions
@@ -306,6 +289,12 @@ class Answers:
             if (seconds := heard[item]) is not None
             and seconds < self._conversation.said(item).seconds
         }
+
+    def _rest(self, answer: _Answer) -> list[Action]:
+        """What the encoder held back of the item that sounded last."""
+        item_id, answer.sounding = answer.sounding, None
+        rest = answer.encoder.flush()
+        return [] if item_id is None else self._sound(answer, item_id, rest)
 
     @staticmethod
     def _sound(answer: _Answer, item_id: str, data: bytes) -> list[Action]:
@@ -379,8 +368,8 @@ class Answers:
             item.status = item_status(ending.status)
             if ending.status == "cancelled":
                 self._keep_heard(item_id)
-            elif item_id in answer.said:
-                actions += self._sound(answer, item_id, answer.encoder.flush())
+            elif item_id == answer.sounding:
+                actions += self._rest(answer)
             actions += self._close(answer, item)
         return actions
 

@@ -357,6 +357,24 @@ class TestTurns:
         late = (Text(response, "i", "late"), said(response, "i", "late"), Answered(response))
         assert talk.frame(*late) == []
 
+    def test_each_item_has_all_of_its_own_sound(self) -> None:
+        talk = Talk()
+        update(talk, audio={"output": {"format": {"type": "audio/pcmu"}}})
+        talk.script.append(Model(ends="never"))
+        response = respond(talk)[0]["response"]["id"]
+        events = talk.frame(
+            Text(response, "a", "One two."),
+            said(response, "a", "One two."),
+            Text(response, "b", "Three."),
+            said(response, "b", "Three."),
+            Answered(response),
+        )
+        lengths = {"a": 0, "b": 0}
+        for event in events:
+            if event["type"] == "response.output_audio.delta":
+                lengths[event["item_id"]] += len(base64.b64decode(event["delta"]))
+        assert lengths == {"a": 3200, "b": 2400}
+
     def test_speaking_again_before_the_text_is_there_takes_the_answer_back(self) -> None:
         talk = Talk()
         talk.transcribe = lambda says: says
