@@ -193,6 +193,13 @@ class Answers:
         answer = self._answers.get(response_id or self.active or "")
         return [] if answer is None else self._end(answer, Ending("cancelled", reason))
 
+    def fail_all(self, code: str, message: str) -> list[Action]:
+        """The session ends: so does every response."""
+        ending = Ending("failed", None, code, message)
+        return [
+            each for answer in list(self._answers.values()) for each in self._end(answer, ending)
+        ]
+
     def interrupt(self) -> list[Action]:
         """Somebody speaks over what is said in the conversation: it ends, and of what was said only
         that stays which was heard."""

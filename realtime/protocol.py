@@ -172,6 +172,10 @@ class RealtimeProtocol:
         """The session has lasted as long as it may."""
         return expired(self._wire, self._terms.max_seconds)
 
+    def leave(self) -> list[Action]:
+        """The server stops: there is nothing to close here."""
+        return []
+
     def fail(self, code: str, message: str, kind: str = "server_error") -> list[Action]:
         """Tell the client of something that went wrong beside its events and the graph."""
         return [self._wire.error(code, message, kind=kind)]

@@ -103,6 +103,8 @@ class SessionProtocol(Protocol):
 
     def expire(self) -> list[Action]: ...
 
+    def leave(self) -> list[Action]: ...
+
     def fail(self, code: str, message: str, kind: str = "server_error") -> list[Action]: ...
 
 
@@ -172,6 +174,7 @@ class Session:
         deadline = loop.time() + seconds
         while self.graph.busy and loop.time() < deadline:  # noqa: ASYNC110 - a few seconds, once
             await asyncio.sleep(0.05)
+        self._do(self._protocol.leave())
         self.end(GOING_AWAY, "the server is shutting down")
         await self._closed.wait()
 
