@@ -19,15 +19,15 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
-from websockets.asyncio.client import ClientConnection, connect  # noqa: E402
+from websockets.asyncio.client import ClientConnection  # noqa: E402
 
 from bench.load import (  # noqa: E402
     CONNECTING_AT_ONCE,
     RATE,
     SAMPLE_BYTES,
-    LoadError,
     encode,
     run_loop,
+    set_up,
     tell,
 )
 from bench.turns import APPEND_MS, Arrivals, Heard, Interruption, Turn  # noqa: E402
@@ -305,19 +305,7 @@ async def _all_have(people: Sequence[Person], turns: int, tally: Tally) -> None:
 
 async def open_conversation(url: str, session: Mapping[str, Any]) -> ClientConnection:
     """A session that is set up. Raises `LoadError`."""
-    socket = await connect(
-        f"{url}/v1/realtime?model=gpt-realtime",
-        compression=None,
-        max_queue=4096,
-        ping_interval=None,
-        proxy=None,
-    )
-    await socket.send(json.dumps({"type": "session.update", "session": session}))
-    async with asyncio.timeout(60):
-        while (event := json.loads(await socket.recv()))["type"] != "session.updated":
-            if event["type"] == "error":
-                raise LoadError(event["error"]["message"])
-    return socket
+    return await set_up(f"{url}/v1/realtime?model=gpt-realtime", session, queue=4096)
 
 
 def _pace(tally: Tally) -> dict[str, float]:

@@ -12,7 +12,7 @@ import base64
 import json
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,15 +98,17 @@ async def open_session(
         "turn_detection": {"type": "server_vad"},
     }
     session = {"type": "transcription", "audio": {"input": sound}}
+    address = f"{url}/v1/realtime?intent=transcription&extensions={extensions}"
+    return await set_up(address, session, queue=256)
+
+
+async def set_up(address: str, session: Mapping[str, Any], *, queue: int) -> ClientConnection:
+    """A session with these settings; `queue` events wait for who reads. Raises `LoadError`."""
     socket = await connect(
-        f"{url}/v1/realtime?intent=transcription&extensions={extensions}",
-        compression=None,
-        max_queue=256,
-        ping_interval=None,
-        proxy=None,
+        address, compression=None, max_queue=queue, ping_interval=None, proxy=None
     )
     await socket.send(json.dumps({"type": "session.update", "session": session}))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (event := json.loads(await socket.recv()))["type"] != "session.updated":
             if event["type"] == "error":
                 raise LoadError(event["error"]["message"])
