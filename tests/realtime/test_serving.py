@@ -208,7 +208,7 @@ def test_the_log_has_a_line_for_each_thing_and_names_the_session(server: Server)
     lines = server.log().splitlines()
     for line in lines:
         assert line[:4].isdigit(), line
-    (opened,) = [line for line in lines if "opened, model" in line]
+    (opened,) = [line for line in lines if "opened (transcription), model" in line]
     assert "[sess_" in opened
     assert any("antiphon pull base" in line for line in lines)
 
