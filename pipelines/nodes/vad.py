@@ -131,8 +131,11 @@ class VoiceActivity(Node):
 
     async def _next(self) -> Frame | None:
         """The next frame; None if there is none until the idle timeout may be over."""
+        until = self._idle_until()
+        if until is None:
+            return await self._inbox.get()
         try:
-            async with asyncio.timeout_at(self._idle_until()):
+            async with asyncio.timeout_at(until):
                 return await self._inbox.get()
         except TimeoutError:
             return None
