@@ -11,7 +11,6 @@ GAP_SECONDS = 0.001
 """Silence in the middle of an answer that counts as a gap."""
 
 _APPEND_BYTES = 2 * PCM_24K.rate * APPEND_MS // 1000
-_SLACK = 1e-6
 
 
 class Arrivals:

@@ -42,7 +42,6 @@ UrlOption = Annotated[
 KeyOption = Annotated[str | None, typer.Option("--api-key", help="Key of that server.")]
 ModelOption = Annotated[str | None, typer.Option(help="Transcription model; see: antiphon models.")]
 LanguageOption = Annotated[str | None, typer.Option(help="Language spoken, as 'en' or 'fr'.")]
-FormatOption = Annotated[TranscriptFormat, typer.Option("--format", "-f", help="What to write.")]
 NoVerifyOption = Annotated[bool, typer.Option("--no-verify", help="Accept any certificate.")]
 
 
