@@ -178,7 +178,8 @@ class Recipe:
 
     `build` is called inside the worker; for a process worker it must be picklable (a
     `functools.partial` of a module-level function). `select` is pure and runs on the event
-    loop: it gets the ready jobs, most urgent first, and returns those that can share a step.
+    loop: it gets the ready jobs (one at least), most urgent first, and returns those that can
+    share a step.
     """
 
     name: str

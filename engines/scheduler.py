@@ -18,7 +18,7 @@ from engines.fairness import Fairness
 from engines.jobs import Jobs, Seat
 from engines.reservation import Reservation
 from engines.statistics import LaneSnapshot, LaneStatistics, SchedulerMetrics
-from engines.stepping import LaneParts, Stepping
+from engines.stepping import RESTART_SECONDS, LaneParts, Stepping
 from engines.tickets import Request, Ticket
 from engines.workers import Worker, worker_for
 
@@ -318,13 +318,22 @@ class Lane:
         self._timers[act] = asyncio.get_running_loop().call_later(seconds, ring)
 
     async def _run(self, seat: Seat) -> None:
-        try:
-            await self._stepping.serve(seat)
-        except Exception as error:  # a border: a fault of ours must not leave its jobs waiting
-            log.exception("the lane %s failed", self.recipe.name)
-            self._closed = True
-            for ticket in list(self._jobs.live.values()):
-                ticket.close(EngineError(f"the lane failed: {error}"))
+        while True:
+            try:
+                await self._stepping.serve(seat)
+            except Exception as error:  # a border: a fault of ours must not leave its jobs waiting
+                log.exception("the lane %s failed", self.recipe.name)
+                for ticket in list(self._jobs.live.values()):
+                    ticket.close(EngineError(f"the lane failed: {error}"))
+                await self._renew(seat)
+
+    async def _renew(self, seat: Seat) -> None:
+        """Another worker for a seat whose own may be in any state."""
+        former, seat.worker = seat.worker, worker_for(self.recipe)
+        seat.alive = False
+        seat.drops.clear()
+        await former.close()
+        await asyncio.sleep(RESTART_SECONDS)
 
     @staticmethod
     def _now() -> float:

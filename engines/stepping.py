@@ -120,8 +120,9 @@ class Stepping:
         if (early := seat.stepped_at + self._recipe.tick - _now()) > 0:
             await asyncio.sleep(early)
         async with self._device.grant(self._recipe.cores, most_urgent):
-            # What is ready is asked again: it may have changed while the device was busy.
-            chosen = self._recipe.select(self._fitting(seat))
+            # What is ready is asked again: it may have changed, or gone, while the device was busy.
+            fitting = self._fitting(seat)
+            chosen = self._recipe.select(fitting) if fitting else ()
             if chosen:
                 await self._step(seat, [each for each in chosen if isinstance(each, Ticket)])
 

@@ -153,7 +153,7 @@ async def scheduling(
 
 def same_group(waiting: Sequence[Waiting]) -> Sequence[Waiting]:
     """Up to eight jobs of the most urgent one's group."""
-    group = waiting[0].payload.group if waiting else None
+    group = waiting[0].payload.group
     return [each for each in waiting if each.payload.group == group][:8]
 
 

@@ -1,6 +1,7 @@
 """Steps that take time: what shares one, who joins and leaves between them, and what breaks."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from paced import Paced, Task, collect, now, recipe, same_group, scheduling
@@ -119,6 +120,44 @@ async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_after_its_ste
         assert now() == pytest.approx(2.0)
         assert engine.order == [("running",), ("waiting",)]
         assert engine.dropped == [running.job]
+
+
+async def test_jobs_that_all_go_while_the_device_is_busy_leave_nothing_to_choose_from() -> None:
+    engine, other = Paced(), Paced()
+    async with scheduling() as scheduler:
+        busy = scheduler.open(recipe(other, "busy")).submit(Task("busy"), owner="b")
+        await asyncio.sleep(0.1)
+        lane = scheduler.open(recipe(engine, select=same_group))
+        gone = lane.submit(Task("gone"), owner="a")
+        await asyncio.sleep(0.1)
+        gone.cancel()
+        await collect(busy)
+        await asyncio.sleep(1)
+        assert await collect(lane.submit(Task("next"), owner="a")) == ["next"]
+        assert engine.order == [("next",)]
+
+
+async def test_a_fault_in_choosing_fails_the_jobs_and_not_the_lane(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def choose(waiting: Sequence[Waiting]) -> Sequence[Waiting]:
+        if any(each.payload.name == "odd" for each in waiting):
+            raise LookupError("what is this?")
+        return waiting
+
+    engine = Paced()
+    async with scheduling() as scheduler:
+        lane = scheduler.open(recipe(engine, select=choose, slots=2))
+        old = lane.submit(Task("old", steps=9), owner="a")
+        await asyncio.sleep(0.5)
+        odd = lane.submit(Task("odd"), owner="b")
+        for ticket in (old, odd):
+            with pytest.raises(EngineError, match="the lane failed: what is this"):
+                await collect(ticket)
+        assert caplog.messages == ["the lane paced failed"]
+        assert await collect(lane.submit(Task("new"), owner="c")) == ["new"]
+        assert (lane.live, engine.done, scheduler.device.free) == (0, {}, 1)
+    caplog.clear()
 
 
 async def test_a_reader_that_is_cancelled_with_its_job_leaves_nothing() -> None:
