@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from engines.answers import AnswerParser
+from engines.base import EngineError
 from engines.generation import (
     Finished,
     Generate,
@@ -53,6 +54,8 @@ class Answer:
         self.cached = 0
         """Tokens of the prompt that were in the context when it came."""
         self.ended = False
+        self.error: EngineError | None = None
+        """Why it ended without an end."""
         self.live = False
         """Whether somebody listens for it."""
         self.prompt_length = len(self.tokens)
@@ -105,6 +108,13 @@ class Answer:
             self._end("stop")
         elif self._full(longest):
             self._end("length")
+
+    def fail(self, error: Exception) -> None:
+        """It cannot go on."""
+        if not isinstance(error, EngineError):
+            error = EngineError(f"{type(error).__name__}: {error}")
+        self.error = error
+        self.ended = True
 
     def close(self) -> None:
         """Free the sampler."""

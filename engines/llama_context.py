@@ -137,14 +137,14 @@ class Context:
 
     def decode(self) -> int:
         """Compute the batch and empty it: 0, or `CACHE_FULL`, after which the batch is still
-        there. Raises `EngineError`."""
+        there. Raises `EngineError`, after which any part of it may be in the memory."""
         batch = self._rows.batch()
         compute = self._llama.llama_decode if self._memory else self._llama.llama_encode
         code = int(compute(self.pointer, batch))
+        if code != CACHE_FULL:
+            self.clear_batch()
         if code not in (0, CACHE_FULL):
             raise EngineError(f"llama.cpp could not compute a step (code {code}).")
-        if code == 0:
-            self._rows.used = 0
         return code
 
     def copy(self, source: int, target: int, count: int) -> None:

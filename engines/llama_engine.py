@@ -133,7 +133,7 @@ class LlamaEngine:
         events, progress = answer.take_events(), answer.take_new()
         if answer.ended:
             self.drop(answer.job)
-        return Outcome(answer.job, events, done=answer.ended, progress=progress)
+        return Outcome(answer.job, events, answer.ended, answer.error, progress)
 
     # One round: who has a place, what is computed, who picks
 
@@ -172,7 +172,7 @@ class LlamaEngine:
         while shares:
             places = self._fill(shares)
             began = time.perf_counter()
-            if self._context.decode() != CACHE_FULL:
+            if self._computed(shares):
                 self._pace.took(sum(c for _, c in shares), len(shares), _since(began))
                 self._deliver(shares, places)
                 return
@@ -198,13 +198,27 @@ class LlamaEngine:
             places.append(self._context.add(tokens, held, answer.sequence, every=False))
         return places
 
+    def _computed(self, shares: Sequence[tuple[Answer, int]]) -> bool:
+        """Compute the batch; False where the cache has no room for it."""
+        try:
+            return self._context.decode() != CACHE_FULL
+        except EngineError:
+            # Nobody knows how much of it is in the cache now: they begin again from their tokens.
+            for answer, _ in shares:
+                self._forget(answer)
+            raise
+
     def _deliver(self, shares: Sequence[tuple[Answer, int]], places: Sequence[int]) -> None:
         for (answer, count), place in zip(shares, places, strict=True):
             assert answer.sequence is not None
             held = self._cells.held(answer.sequence)
             self._cells.extend(answer.sequence, answer.tokens[held : held + count])
-            if not self._missing(answer):
+            if self._missing(answer):
+                continue
+            try:
                 answer.pick(self._context.pointer, place, self._longest)
+            except Exception as error:  # a border: the others of the batch were computed with it
+                answer.fail(error)
 
     def _missing(self, answer: Answer) -> int:
         """Tokens that have to be computed before the next can be picked."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf_models
+import llama_cpp
 import pytest
 
 from engines.base import EngineError, InvalidInput, JobClass, Outcome, Recipe, UpTo, Work
@@ -24,6 +25,7 @@ from engines.generation import (
 )
 from engines.language import LanguageModel
 from engines.llama_engine import LlamaEngine, LlamaSettings
+from engines.llama_sampling import Sampled, Sampler
 from engines.scheduler import Scheduler
 
 TOLERANCE = 0.02
@@ -66,8 +68,10 @@ class Run:
             self.events[job], self.progress[job] = [], []
         return jobs
 
-    def step(self) -> Sequence[Outcome]:
-        outcomes = self.engine.step([self._work(*each) for each in self.open.items()])
+    def step(self, *jobs: int) -> Sequence[Outcome]:
+        """A step of these jobs, or of all."""
+        taking = [(job, self.open[job]) for job in jobs or self.open]
+        outcomes = self.engine.step([self._work(*each) for each in taking])
         for outcome in outcomes:
             self.events[outcome.job] += outcome.events
             self.progress[outcome.job] += outcome.progress
@@ -488,6 +492,55 @@ def test_an_answer_that_has_to_be_json_is_json_or_the_beginning_of_it(opened: An
             assert isinstance(json.loads(run.text(job))["a"], int)
         else:
             assert run.text(job).lstrip().startswith("{")
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_after_a_decode_that_failed_each_answer_goes_on_alone(
+    opened: Any, monkeypatch: pytest.MonkeyPatch, computed: bool
+) -> None:
+    run = opened("endless")
+    jobs = run.add(*(asked(str(n), max_tokens=40) for n in range(3)))
+    while not all(run.text(job) for job in jobs):
+        run.step()
+    decode = llama_cpp.llama_decode
+
+    def failing(context: Any, batch: Any) -> int:
+        monkeypatch.setattr(llama_cpp, "llama_decode", decode)
+        if computed:
+            decode(context, batch)  # a part of a batch may have been computed when it fails
+        return -3
+
+    monkeypatch.setattr(llama_cpp, "llama_decode", failing)
+    with pytest.raises(EngineError, match="code -3"):
+        run.step()
+    for job in jobs:
+        run.step(job)
+    run.finish()
+    for job in jobs:
+        assert run.end(job).usage.completion == 40
+        assert run.text(job) == (WORDS * 40)[: len(run.text(job))]
+
+
+def test_an_answer_that_cannot_go_on_fails_alone(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened("endless")
+    jobs = run.add(*(asked(str(n), max_tokens=40) for n in range(3)))
+    while not all(run.text(job) for job in jobs):
+        run.step()
+    sample, broken = Sampler.sample, run.engine._answers[jobs[1]]._sampler
+
+    def failing(self: Sampler, context: Any, index: int) -> Sampled:
+        if self is broken:
+            raise EngineError("The model has no token that ends an answer.")
+        return sample(self, context, index)
+
+    monkeypatch.setattr(Sampler, "sample", failing)
+    run.finish()
+    assert "no token that ends" in str(run.errors[jobs[1]])
+    for job in (jobs[0], jobs[2]):
+        assert run.end(job).usage.completion == 40
+        assert run.text(job) == (WORDS * 40)[: len(run.text(job))]
 
 
 def test_a_file_that_is_no_model_is_told_in_one_sentence(tmp_path: Path) -> None:
