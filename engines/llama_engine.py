@@ -247,7 +247,7 @@ class LlamaEngine:
         source, shared = self._prefix(answer)
         while not self._cells.open_ids or self._cells.room < self._needs(answer, shared, active):
             if not self._evict(keep=source):
-                if not ((answer.live and self._push_out(active)) or self._evict()):
+                if not (self._push_out(answer, active) or self._evict()):
                     return False
                 source, shared = self._prefix(answer)
         sequence = self._cells.open()
@@ -295,13 +295,17 @@ class LlamaEngine:
         self._forget(seated[-1])
         return True
 
-    def _push_out(self, active: Sequence[Answer]) -> bool:
-        """Free the cells of the least urgent answer unless it is a live one."""
+    def _push_out(self, newcomer: Answer, active: Sequence[Answer]) -> bool:
+        """Free the cells of the least urgent answer if it is less urgent than the newcomer; of its
+        own kind is one without a part in this step: its reader is behind, maybe for ever."""
         seated = self._by_urgency(active)
-        if not seated or seated[-1].live:
+        if not seated:
             return False
-        self._forget(seated[-1])
-        return True
+        last = seated[-1]
+        gives_way = newcomer.live if last.live != newcomer.live else last not in active
+        if gives_way:
+            self._forget(last)
+        return gives_way
 
     def _by_urgency(self, active: Sequence[Answer]) -> list[Answer]:
         """All that have a place; those without a part in this step come last of their kind."""

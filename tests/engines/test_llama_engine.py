@@ -543,6 +543,21 @@ def test_an_answer_that_cannot_go_on_fails_alone(
         assert run.text(job) == (WORDS * 40)[: len(run.text(job))]
 
 
+def test_an_answer_whose_reader_is_behind_gives_way_to_those_that_wait(opened: Any) -> None:
+    run = opened("endless", context=256, cells=256)
+    (behind,) = run.add(asked("b" * 150, max_tokens=40))
+    while not run.text(behind):
+        run.step()
+    (waits,) = run.add(asked("w" * 150, max_tokens=40))
+    for _ in range(200):
+        if waits in run.open:
+            run.step(waits)
+    assert run.end(waits).usage.completion == 40
+    run.finish()
+    assert run.end(behind).usage.completion == 40
+    assert run.text(behind) == (WORDS * 40)[: len(run.text(behind))]
+
+
 def test_a_file_that_is_no_model_is_told_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "broken.gguf"
     path.write_bytes(b"GGUF and then nothing")
