@@ -72,11 +72,11 @@ class Device:
         try:
             await claim.granted
         except asyncio.CancelledError:
-            if claim in self._claims:
+            if not claim.granted.cancelled():
+                self._release(cores)  # granted before the cancellation came through
+            elif claim in self._claims:
                 self._claims.remove(claim)
                 self._distribute()
-            else:
-                self._release(cores)
             raise
 
     def _release(self, cores: int) -> None:
@@ -90,8 +90,6 @@ class Device:
             if first.cores > self._free:
                 return
             self._claims.remove(first)
-            self._free -= first.cores
-            if not first.granted.done():
+            if not first.granted.cancelled():
+                self._free -= first.cores
                 first.granted.set_result(None)
-            else:  # cancelled while it waited
-                self._free += first.cores

@@ -61,6 +61,26 @@ async def test_a_cancelled_claim_gives_everything_back() -> None:
         assert device.free == 0
 
 
+async def test_claims_that_are_cancelled_together_give_back_only_what_they_held() -> None:
+    device, log = Device(1), list[float]()
+    tasks = [asyncio.create_task(_hold(device, d, log)) for d in (1.0, 2.0, 3.0)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert (log, device.free) == ([1.0], 1)
+
+
+async def test_a_claim_that_is_cancelled_as_it_is_granted_gives_everything_back() -> None:
+    device, log = Device(1), list[float]()
+    async with device.grant(1, lambda: 0.0):
+        task = asyncio.create_task(_hold(device, 1.0, log))
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert (log, device.free) == ([], 1)
+
+
 async def test_work_too_small_for_a_grant_never_waits() -> None:
     device = Device(1)
     async with device.grant(1, lambda: 0.0), device.grant(0, lambda: 9.0):
