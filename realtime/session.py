@@ -184,7 +184,9 @@ class Session:
         self._do(self._protocol.open())
         while True:
             try:
-                message = await self._socket.receive(timeout=self._limits.idle)
+                # Not `receive`'s own timeout, which the answer to every ping begins anew.
+                async with asyncio.timeout(self._limits.idle):
+                    message = await self._socket.receive()
             except TimeoutError:
                 self._expire("session_idle_timeout", "The session was closed: no event arrived.")
             match message.type:

@@ -342,6 +342,15 @@ async def test_a_silent_client_is_sent_away(tmp_path: Path) -> None:
         assert client.of("error")[0]["error"]["code"] == "session_idle_timeout"
 
 
+async def test_a_client_that_only_answers_pings_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime.endpoint.HEARTBEAT_SECONDS", 0.05)
+    async with (await built(tmp_path, NULL, idle_seconds=0.5)).client() as client:
+        assert await client.closed() == 1001
+        assert client.of("error")[0]["error"]["code"] == "session_idle_timeout"
+
+
 async def test_a_session_ends_at_its_longest(tmp_path: Path) -> None:
     async with (await built(tmp_path, NULL, session_seconds=0.3)).client() as client:
         assert await client.closed() == 1001
