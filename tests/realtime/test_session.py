@@ -342,12 +342,16 @@ async def test_a_silent_client_is_sent_away(tmp_path: Path) -> None:
         assert client.of("error")[0]["error"]["code"] == "session_idle_timeout"
 
 
-async def test_a_client_that_only_answers_pings_is_silent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("realtime.endpoint.HEARTBEAT_SECONDS", 0.05)
+async def test_a_client_that_only_answers_pings_is_silent(tmp_path: Path) -> None:
+    async def answer(client: Client) -> None:
+        while not client.socket.closed:
+            await client.socket.pong()
+            await asyncio.sleep(0.1)
+
     async with (await built(tmp_path, NULL, idle_seconds=0.5)).client() as client:
+        answering = asyncio.create_task(answer(client))
         assert await client.closed() == 1001
+        answering.cancel()
         assert client.of("error")[0]["error"]["code"] == "session_idle_timeout"
 
 
