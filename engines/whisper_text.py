@@ -24,7 +24,10 @@ class Vocabulary:
         from tokenizers import Tokenizer
 
         self.multilingual = multilingual
-        self._tokens = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        try:
+            self._tokens = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        except Exception as error:  # its errors have no base but this one
+            raise ValueError(f"its tokenizer.json cannot be read ({error})") from None
         self._splitters: dict[str, Any] = {}
         self.end = self._special("<|endoftext|>")
         self._start = self._special("<|startoftranscript|>")

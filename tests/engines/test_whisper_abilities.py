@@ -108,6 +108,18 @@ def test_a_bad_directory_is_an_error_of_one_sentence(
     assert "'nano'" in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b"", b'{"version": "1.0", ', b"<html>", b"\xff\x00"])
+def test_a_tokeniser_that_cannot_be_read_is_named_with_its_model(
+    tmp_path: Path, content: bytes
+) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(WHISPER_NANO, directory)
+    (directory / "tokenizer.json").write_bytes(content)
+    record = RECORD.model_copy(update={"source": str(directory)})
+    with pytest.raises(EngineError, match=r"Model 'nano' .* tokenizer\.json cannot be read"):
+        whisper.recipe(record, cores=1).build()
+
+
 @pytest.mark.parametrize("source", [None, "somebody/some-model"])
 def test_it_never_goes_to_the_network_for_a_model(source: str | None) -> None:
     record = RECORD.model_copy(update={"source": source})
