@@ -23,7 +23,7 @@ class _Audio(_Part):
 
 
 class _Espeak(_Part):
-    voice: str = ""
+    voice: str
 
 
 class _Language(_Part):
@@ -39,7 +39,7 @@ class VoiceFile(_Part):
     """
 
     audio: _Audio
-    espeak: _Espeak = _Espeak()
+    espeak: _Espeak
     language: _Language = _Language()
     num_symbols: int = Field(gt=0)
     num_speakers: int = Field(ge=0, le=100_000)

@@ -1,5 +1,6 @@
 """Piper voices, with tiny networks in which every phoneme is a tone."""
 
+import json
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -249,6 +250,10 @@ def test_files_that_are_no_voice_are_refused_with_a_reason(tmp_path: Path) -> No
     assert f"{path} is not a Piper voice: " in refusal(path)
     write_voice(path, num_speakers="many")
     assert "does not describe a Piper voice (num_speakers: " in refusal(path)
+    write_voice(path)
+    whole = json.loads(path.with_name("v.onnx.json").read_text())
+    path.with_name("v.onnx.json").write_text(json.dumps({**whole, "espeak": {}}))
+    assert "does not describe a Piper voice (espeak.voice: " in refusal(path)
     write_voice(path, phoneme_type="pinyin")
     assert "asks for phonemes of the kind 'pinyin'" in refusal(path)
     write_voice(path, phoneme_id_map={"_": [0], "^": [1]})
