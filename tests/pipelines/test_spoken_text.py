@@ -1,5 +1,6 @@
 # ruff: noqa: RUF001 - typographic marks are meant as they stand
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -208,6 +209,19 @@ def test_places_are_in_the_piece_and_never_go_back(piece: str, row: bool, item: 
     assert len(found.ends) == len(found.text)
     assert list(found.ends) == sorted(found.ends)
     assert all(0 <= end <= len(piece) for end in found.ends)
+
+
+def test_a_run_of_skin_tones_is_left_out_in_no_time() -> None:
+    began = time.process_time()
+    found = say(
+        "Hi \U0001f3fd" + "\U0001f3fd" * 25 + "a.",
+        language=None,
+        begins_line=True,
+        row=False,
+        item=False,
+    )
+    assert found.text == "Hi a."
+    assert time.process_time() - began < 1
 
 
 def test_a_replacement_spreads_over_the_place_it_takes() -> None:
