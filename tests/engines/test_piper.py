@@ -1,7 +1,7 @@
 """Piper voices, with tiny networks in which every phoneme is a tone."""
 
-import json
 import asyncio
+import json
 from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
