@@ -1,6 +1,7 @@
 """Where speech goes: a loudspeaker, as it comes, or a file that appears once it is whole."""
 
 import asyncio
+import contextlib
 import os
 import struct
 from collections.abc import Callable
@@ -160,7 +161,8 @@ def _portaudio() -> ModuleType:
 
 
 def _discard(file: BinaryIO, path: Path) -> None:
-    file.close()
+    with contextlib.suppress(OSError):  # on a full disk what is left cannot even be written
+        file.close()
     path.unlink(missing_ok=True)
 
 

@@ -81,6 +81,24 @@ async def test_a_folder_in_the_place_of_the_file_is_told(tmp_path: Path) -> None
     assert files(tmp_path) == [path]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
+@pytest.mark.parametrize("name", ["a.mp3", "a.wav"])
+@pytest.mark.parametrize("pieces", [1, 100])
+async def test_a_full_disk_is_told_and_nothing_is_left_on_it(
+    tmp_path: Path, name: str, pieces: int
+) -> None:
+    async def write() -> None:
+        async with FileSink(tmp_path / name) as sink:
+            for _ in range(pieces):
+                await sink.write(bytes(1000))
+            await sink.finish()
+
+    (tmp_path / f"{name}.part").symlink_to("/dev/full")
+    with pytest.raises(ClientError, match=f"{name} cannot be written: No space left on device"):
+        await write()
+    assert files(tmp_path) == []
+
+
 class PortAudio(ModuleType):
     """What the loudspeaker uses of sounddevice; a stream refuses to be asked two things at once."""
 
