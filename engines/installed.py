@@ -86,14 +86,20 @@ def read_installed(directory: Path) -> InstalledModel:
         raise EngineError(f"{path} is not a model record") from None
     except OSError:
         raise EngineError(f"{path} cannot be read") from None
-    if installed.file:
-        present = _present(directory)
-        missing = [name for name in _files_of(installed.file) if name not in present]
-    else:
-        missing = missing_files(directory)
+    try:
+        missing = _missing(directory, installed)
+    except OSError:  # it may be removed, or replaced, while we look
+        raise EngineError(f"{directory} cannot be read") from None
     if missing:
         raise EngineError(f"{directory} lacks {', '.join(missing[:8])}")
     return installed
+
+
+def _missing(directory: Path, installed: InstalledModel) -> list[str]:
+    if not installed.file:
+        return missing_files(directory)
+    present = _present(directory)
+    return [name for name in _files_of(installed.file) if name not in present]
 
 
 def _files_of(file: str) -> tuple[str, ...]:

@@ -28,17 +28,21 @@ def locate(
 
     `found` are the installed models by directory. Raises `EngineError`, a whole sentence; blocks.
     """
-    match record.engine:
-        case "llama":
-            return _language_model(record, found)
-        case "whisper" if record.source is not None:
-            return _whisper(record, record.source, found), "transcription"
-        case "piper":
-            return _voice(record, found), "speech"
-        case "espeak":
-            return record, "speech"
-        case _:
-            return record, "transcription"
+    try:
+        match record.engine:
+            case "llama":
+                return _language_model(record, found)
+            case "whisper" if record.source is not None:
+                return _whisper(record, record.source, found), "transcription"
+            case "piper":
+                return _voice(record, found), "speech"
+            case "espeak":
+                return record, "speech"
+            case _:
+                return record, "transcription"
+    except OSError as error:
+        reason = f"{record.source} cannot be read: {error.strerror or error}"
+        raise _unusable(record, reason) from None
 
 
 def _whisper(record: ModelRecord, source: str, found: Mapping[Path, InstalledModel]) -> ModelRecord:

@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -622,3 +623,31 @@ def test_a_configured_voice_that_cannot_be_used_says_why(tmp_path: Path) -> None
     assert models.default_speech().name == "here"
     with pytest.raises(ModelNotInstalled, match="antiphon pull en_US"):
         models.resolve_speech("far")
+
+
+@pytest.mark.parametrize("engine", ["whisper", "piper", "llama"])
+def test_a_source_that_the_system_does_not_even_look_for_is_a_problem_and_no_fault(
+    tmp_path: Path, engine: str
+) -> None:
+    source = str(tmp_path / ("x" * 300))  # longer than any name can be
+    models = Catalogue(tmp_path, [ModelRecord(name="mine", engine=engine, source=source)])
+    (problem,) = models.problems()
+    assert problem.startswith(f"The model 'mine' cannot be used: {source} ")
+    assert names(models) == ["pocketsphinx", "espeak"]
+
+
+def test_a_model_that_is_removed_while_it_is_looked_at_is_a_problem_and_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = install(tmp_path, "base")
+    look = Path.iterdir
+
+    def too_late(self: Path) -> Iterator[Path]:
+        if self == directory:
+            shutil.rmtree(directory)
+        return look(self)
+
+    monkeypatch.setattr(Path, "iterdir", too_late)
+    models = Catalogue(tmp_path)
+    assert names(models) == ["pocketsphinx", "espeak"]
+    assert models.problems() == [f"{directory} cannot be read; the model there is not used."]
