@@ -93,7 +93,8 @@ async def listen(options: ListenOptions, console: Console) -> None:
                 await _until_interrupted(Listener(options, source, screen))
     finally:
         if file:
-            file.close()
+            with contextlib.suppress(OSError):  # every line was written out or its failure told
+                file.close()
 
 
 class Listener:

@@ -191,6 +191,17 @@ async def test_the_output_file_gets_the_lines(sound: Path, tmp_path: Path) -> No
     assert file.read_text() == "[00:00] Written down.\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
+async def test_an_output_file_on_a_full_disk_is_told(sound: Path) -> None:
+    async def speak(call: Call) -> None:
+        await call.greet()
+        await call.end("a", "Written down.")
+
+    async with server(speak) as (url, _):
+        with pytest.raises(ClientError, match=r"cannot be written: No space left on device\.$"):
+            await heard(url, sound, output=Path("/dev/full"))
+
+
 async def test_a_failed_utterance_is_told(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async def speak(call: Call) -> None:
         await call.greet()
