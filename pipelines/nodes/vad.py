@@ -59,6 +59,9 @@ LEAST_COMMIT = SAMPLE_RATE // 10
 """Samples below which there is nothing to commit (100 ms, as OpenAI's server has it)."""
 JUDGED = 8 * SAMPLE_RATE
 """Samples, the newest, that a turn model may hear."""
+DEAF_SECONDS = 1.0
+"""Time without any audio, as a muted microphone sends none, after which nobody is suspected of
+speaking."""
 
 
 class VoiceActivity(Node):
@@ -93,6 +96,8 @@ class VoiceActivity(Node):
         self._position = 0
         """Samples processed: everything before is in the history and in the open item."""
         self._overflowed = False
+        self._heard_at = 0.0
+        """When audio came last, on the loop's clock."""
         self._ends = TurnJudge(turn_model or TextTurnModel())
         self._idle = IdleTimer(context.floor)
 
@@ -130,8 +135,8 @@ class VoiceActivity(Node):
             self._scorer.close()
 
     async def _next(self) -> Frame | None:
-        """The next frame; None if there is none until the idle timeout may be over."""
-        until = self._idle_until()
+        """The next frame; None if there is none until silence or the lack of sound may tell."""
+        until = self._heard_at + DEAF_SECONDS if self._turns.suspecting else self._idle_until()
         if until is None:
             return await self._inbox.get()
         try:
@@ -146,6 +151,7 @@ class VoiceActivity(Node):
                 self.emit(frame)  # an utterance already
             case Audio():
                 await self._hear(self._gather(frame))
+                self._heard_at = _now()
             case Commit(request=request):
                 self._commit(request)
             case Clear(request=request):
@@ -292,7 +298,10 @@ class VoiceActivity(Node):
         return self._idle.until(timeout, _now())
 
     def _time_out(self) -> None:
-        """Commit the silence, if nobody has spoken for the idle timeout."""
+        """Commit the silence, if nobody has spoken for the idle timeout; end a hold of which no
+        sound will tell whether it is over."""
+        if _now() >= self._heard_at + DEAF_SECONDS:
+            self._release()
         until, timeout = self._idle_until(), self._settings.idle_timeout
         if until is None or timeout is None or _now() < until:
             return

@@ -39,7 +39,7 @@ from pipelines.frames import (
     Transcript,
 )
 from pipelines.graph import Graph, Node, connect
-from pipelines.nodes.vad import Settings, VoiceActivity
+from pipelines.nodes.vad import DEAF_SECONDS, Settings, VoiceActivity
 from pipelines.turns import WINDOW
 
 pytestmark = pytest.mark.virtual_time
@@ -183,6 +183,28 @@ async def test_a_cough_over_an_answer_holds_it_for_a_moment_and_is_no_turn() -> 
         assert hold.at == pytest.approx(SAMPLE_RATE, abs=4 * WINDOW)
         assert over == Hold(over.at, over=True)
         assert 0.25 * SAMPLE_RATE < over.at - hold.at < 0.6 * SAMPLE_RATE
+
+
+async def test_a_microphone_that_is_muted_in_a_cough_does_not_hold_the_answer_for_ever() -> None:
+    async with ears() as vad:
+        vad.floor.play(60.0)
+        await vad.hear(silence(1), cough())
+        assert [hold.over for hold in vad.of(Hold)] == [False]
+        await vad.tell(Configure("transcribe", {}))
+        await asyncio.sleep(DEAF_SECONDS)
+        assert [hold.over for hold in vad.of(Hold)] == [False, True]
+        await vad.hear(silence(1), sentence(), silence(1))
+        assert vad.kinds()[-3:] == ["SpeechStarted", "SpeechStopped", "Commit"]
+
+
+async def test_sound_that_stops_for_less_than_that_is_waited_for() -> None:
+    async with ears() as vad:
+        vad.floor.play(60.0)
+        words = sentence()
+        await vad.hear(silence(1), words[: SAMPLE_RATE // 4])
+        await asyncio.sleep(DEAF_SECONDS - 0.2)
+        await vad.hear(words[SAMPLE_RATE // 4 :], silence(1))
+        assert vad.kinds() == ["Hold", "SpeechStarted", "SpeechStopped", "Commit"]
 
 
 async def test_speech_over_an_answer_is_held_at_once_confirmed_soon_and_whole() -> None:
