@@ -34,8 +34,14 @@ class Unavailable(ClientError):
 
 
 def api_key(given: str | None = None) -> str | None:
-    """The key to send: the one given, else ANTIPHON_API_KEY, else OPENAI_API_KEY."""
-    return given or os.environ.get("ANTIPHON_API_KEY") or os.environ.get("OPENAI_API_KEY") or None
+    """The key to send: the one given, else ANTIPHON_API_KEY, else OPENAI_API_KEY.
+
+    Raises `ClientError` for one that no header can hold.
+    """
+    key = given or os.environ.get("ANTIPHON_API_KEY") or os.environ.get("OPENAI_API_KEY") or None
+    if key and not (key.isascii() and key.isprintable()):
+        raise ClientError("The API key may only hold printable ASCII characters, no line's end.")
+    return key
 
 
 def headers(key: str | None) -> dict[str, str]:
@@ -187,6 +193,7 @@ def _base(url: str) -> SplitResult:
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+        (parts.hostname or "").encode("idna")  # as DNS will
     except ValueError:
         good = None
     if not good:
