@@ -38,6 +38,11 @@ class Seat:
         """Whether its engine works now."""
         return self.step_began is not None
 
+    def settle(self, failure: EngineError | None) -> None:
+        """Its worker has started, or why it has not."""
+        self.failure = failure
+        self.settled.set()
+
     def has_room(self, recipe: Recipe, *, live: bool) -> bool:
         """Whether another job, a live one or not, could board it; without slots it is one step at
         a time."""

@@ -177,14 +177,19 @@ class Lane:
         for timer in self._timers.values():
             timer.cancel()
         for ticket in list(self._jobs.live.values()):
-            ticket.close(EngineError(f"the model '{self.recipe.name}' was unloaded"))
+            ticket.close(self._unloaded())
         seats = self._jobs.seats
         tasks = [seat.task for seat in seats if seat.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(seat.worker.close() for seat in seats))
+        for seat in seats:
+            seat.settle(self._unloaded())
+        await asyncio.gather(*(self._free(seat.worker) for seat in seats))
         seats.clear()
+
+    def _unloaded(self) -> EngineError:
+        return EngineError(f"the model '{self.recipe.name}' was unloaded")
 
     # What is not done here
 
@@ -323,6 +328,7 @@ class Lane:
                 await self._stepping.serve(seat)
             except Exception as error:  # a border: a fault of ours must not leave its jobs waiting
                 log.exception("the lane %s failed", self.recipe.name)
+                seat.settle(EngineError(f"the lane failed: {error}"))
                 for ticket in list(self._jobs.live.values()):
                     ticket.close(EngineError(f"the lane failed: {error}"))
                 await self._renew(seat)
@@ -332,8 +338,14 @@ class Lane:
         former, seat.worker = seat.worker, worker_for(self.recipe)
         seat.alive = False
         seat.drops.clear()
-        await former.close()
+        await self._free(former)
         await asyncio.sleep(RESTART_SECONDS)
+
+    async def _free(self, worker: Worker) -> None:
+        try:
+            await worker.close()
+        except Exception:  # a border: an engine that cannot be freed is given up
+            log.exception("an engine of model %s could not be freed", self.recipe.name)
 
     @staticmethod
     def _now() -> float:

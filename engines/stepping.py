@@ -92,8 +92,7 @@ class Stepping:
             if 0 < seat.deaths < TRIES:
                 return  # killed while it started, as it may be while it works: try again
             log.error("model %s did not start: %s", self._recipe.name, error)
-            seat.failure = error
-            seat.settled.set()
+            seat.settle(error)
             if not any(each.alive for each in self._jobs.seats):
                 for ticket in list(self._jobs.live.values()):
                     ticket.close(error)
@@ -101,8 +100,8 @@ class Stepping:
             if not self._jobs.live:
                 await seat.wake.wait()
         else:
-            seat.alive, seat.failure, seat.deaths = True, None, 0
-            seat.settled.set()
+            seat.alive, seat.deaths = True, 0
+            seat.settle(None)
 
     def _ready(self, seat: Seat) -> Iterator[Ticket]:
         """The jobs this seat could step now, in no order."""

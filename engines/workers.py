@@ -121,9 +121,11 @@ class ThreadWorker:
     async def close(self) -> None:
         # The thread is serial: closing waits for the step that may still run.
         engine, self._engine = self._engine, None
-        if engine is not None:
-            await asyncio.get_running_loop().run_in_executor(self._threads, engine.close)
-        self._threads.shutdown(wait=False)
+        try:
+            if engine is not None:
+                await asyncio.get_running_loop().run_in_executor(self._threads, engine.close)
+        finally:
+            self._threads.shutdown(wait=False)
 
 
 class ProcessWorker:
@@ -143,16 +145,19 @@ class ProcessWorker:
     async def start(self) -> None:
         self._payloads = Payloads()
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "engines.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env=environment,
-            # Ctrl-C in the server's terminal is not for the child, which ends with its input.
-            start_new_session=True,
-        )
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "engines.worker",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env=environment,
+                # Ctrl-C in the server's terminal is not for the child, which ends with its input.
+                start_new_session=True,
+            )
+        except OSError as error:  # no memory, processes or files left
+            raise EngineError(f"no process could be started: {error}") from error
         await self._ask(self._recipe, START_SECONDS)
 
     async def step(self, work: Sequence[Work], drops: Sequence[int]) -> Sequence[Outcome]:
@@ -210,7 +215,8 @@ class ProcessWorker:
                 await _gone(process)
         except TimeoutError:
             pass
-        await self._kill()
+        finally:
+            await self._kill()
 
 
 async def _gone(process: asyncio.subprocess.Process) -> None:

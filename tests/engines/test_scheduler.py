@@ -1,11 +1,13 @@
 """The scheduler's order, batches, bounds and what happens when work fails."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
@@ -224,6 +226,65 @@ async def test_a_model_that_does_not_load_says_so_to_everyone_who_asks() -> None
     with pytest.raises(EngineError, match="the model is broken"):
         await collect(lane.submit("hello", owner="a"))
     await scheduler.close()
+
+
+@pytest.mark.one_loop
+async def test_a_process_that_cannot_be_started_is_told_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scheduler = Scheduler(Device(1))
+    lane = scheduler.open(processes(Echo))
+    with monkeypatch.context() as patch:
+        exhausted = AsyncMock(side_effect=OSError("too many open files"))
+        patch.setattr("engines.workers.asyncio.create_subprocess_exec", exhausted)
+        with pytest.raises(EngineError, match="no process could be started: too many open files"):
+            await lane.start()
+    assert await collect(lane.submit("hello", owner="a")) == ["hello"]
+    await scheduler.close()
+
+
+class Stubborn(Echo):
+    """Cannot be freed."""
+
+    def close(self) -> None:
+        super().close()
+        raise RuntimeError("the library is wedged")
+
+
+@pytest.mark.parametrize("worker", ["inline", "thread"])
+async def test_an_engine_that_cannot_be_freed_does_not_keep_others_from_it(
+    worker: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    stubborn, plain = Stubborn(), Echo()
+    scheduler = Scheduler(Device(1))
+    lanes = [
+        scheduler.open(replace(inline(engine), name=name, worker=worker))
+        for name, engine in {"stubborn": stubborn, "plain": plain}.items()
+    ]
+    await asyncio.gather(*(lane.start() for lane in lanes))
+    await scheduler.close()
+    assert stubborn.closed
+    assert plain.closed
+    assert caplog.messages == ["an engine of model stubborn could not be freed"]
+    caplog.clear()
+
+
+async def test_who_waits_for_a_model_to_load_is_told_when_its_lane_is_closed() -> None:
+    go = threading.Event()
+
+    def slow() -> Echo:
+        go.wait(10)
+        return Echo()
+
+    scheduler = Scheduler(Device(1))
+    lane = scheduler.open(Recipe("slow", slow))
+    starting = asyncio.create_task(lane.start())
+    await settle()
+    await scheduler.close()
+    go.set()
+    with pytest.raises(EngineError, match="unloaded"):
+        async with asyncio.timeout(10):
+            await starting
 
 
 async def test_closing_a_lane_ends_its_jobs_and_frees_the_engine() -> None:

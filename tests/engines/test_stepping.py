@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
+from unittest.mock import AsyncMock
 
 import pytest
-from paced import Paced, Task, collect, now, recipe, same_group, scheduling
+from paced import Paced, PacedWorker, Task, collect, now, recipe, same_group, scheduling
 from prometheus_client import CollectorRegistry
 
 from engines.base import EngineError, JobClass, UpTo, Waiting, WorkerCrashed
@@ -157,6 +158,45 @@ async def test_a_fault_in_choosing_fails_the_jobs_and_not_the_lane(
         assert caplog.messages == ["the lane paced failed"]
         assert await collect(lane.submit(Task("new"), owner="c")) == ["new"]
         assert (lane.live, engine.done, scheduler.device.free) == (0, {}, 1)
+    caplog.clear()
+
+
+class Stubborn(Paced):
+    """Cannot be freed."""
+
+    def close(self) -> None:
+        raise RuntimeError("the library is wedged")
+
+
+async def test_a_fault_costs_the_lane_nothing_but_its_jobs_where_the_engine_cannot_be_freed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def choose(waiting: Sequence[Waiting]) -> Sequence[Waiting]:
+        if waiting[0].payload.name == "odd":
+            raise LookupError("what is this?")
+        return waiting
+
+    async with scheduling() as scheduler:
+        lane = scheduler.open(recipe(Stubborn(), select=choose))
+        with pytest.raises(EngineError, match="the lane failed"):
+            await collect(lane.submit(Task("odd"), owner="a"))
+        assert await collect(lane.submit(Task("new"), owner="b")) == ["new"]
+    assert caplog.messages[1:] == ["an engine of model paced could not be freed"] * 2
+    caplog.clear()
+
+
+async def test_a_fault_in_starting_is_told_to_who_waits_for_the_model(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scheduling() as scheduler:
+        lane = scheduler.open(recipe(Paced()))
+        with monkeypatch.context() as patch:
+            fault = AsyncMock(side_effect=RuntimeError("no thread can be started"))
+            patch.setattr(PacedWorker, "start", fault)
+            with pytest.raises(EngineError, match="the lane failed: no thread can be started"):
+                await lane.start()
+        await lane.start()
+        assert await collect(lane.submit(Task("job"), owner="a")) == ["job"]
     caplog.clear()
 
 

@@ -228,6 +228,19 @@ async def test_a_process_that_does_not_leave_when_closed_is_killed(
     assert await gone(pid)
 
 
+async def test_a_process_that_does_not_leave_is_killed_when_closing_is_given_up() -> None:
+    worker, pid = await started(partial(Echo, step_seconds=60.0))
+    step = asyncio.create_task(worker.step([Work(1, "slow")], ()))
+    await asyncio.sleep(0.05)
+    step.cancel()
+    await asyncio.gather(step, return_exceptions=True)
+    closing = asyncio.create_task(worker.close())
+    await asyncio.sleep(0.05)
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)
+    assert await gone(pid)
+
+
 async def test_large_inputs_and_answers_pass_through_the_pipe() -> None:
     worker, _ = await started(Echo)
     large = bytes(range(256)) * 20_000
