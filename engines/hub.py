@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TIMEOUT = 20.0
 """Seconds without a byte after which a connection counts as lost."""
 ATTEMPTS = 5
-"""Connections lost in a row, without a byte between them, after which a pull gives up."""
+"""Connections lost in a row, none of which brought anything new, after which a pull gives up."""
 FIRST_PAUSE = 0.5
 """Seconds before the first new attempt; each further one waits twice as long."""
 
@@ -118,7 +118,7 @@ def fetch(path: Path, file: HubFile, repository: Repository, report: Callable[[i
     """
     from httpx2 import TransportError
 
-    lost = 0
+    lost = reached = 0
     while True:
         size = path.stat().st_size if path.exists() else 0
         if file.size is None or size > file.size:
@@ -133,8 +133,9 @@ def fetch(path: Path, file: HubFile, repository: Repository, report: Callable[[i
         except (TransportError, _Refused) as error:
             if isinstance(error, _Refused) and not error.passing:
                 raise
-            grown = path.exists() and path.stat().st_size > size
-            lost = 1 if grown else lost + 1
+            arrived = path.stat().st_size if path.exists() else 0
+            lost = 1 if arrived > max(size, reached) else lost + 1
+            reached = max(arrived, reached)
             if lost == ATTEMPTS:
                 raise
             time.sleep(min(8.0, FIRST_PAUSE * 2 ** (lost - 1)))

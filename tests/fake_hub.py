@@ -35,6 +35,8 @@ class Hub:
     refuse: tuple[int, str] | None = None
     refuse_files: list[int] = field(default_factory=list)
     ranges: bool = True
+    sizes: bool = True
+    """Whether listings say how long files are."""
     lie: bytes | None = None
     page: bytes | None = None
     token: str | None = None
@@ -53,6 +55,8 @@ class Hub:
             if name.endswith((".bin", ".gguf")):
                 sha256 = hashlib.sha256(content).hexdigest()
                 entry |= {"blobId": "0" * 40, "lfs": {"sha256": sha256, "size": len(content)}}
+            if not self.sizes:
+                entry = {"rfilename": name}
             siblings.append(entry)
         return json.dumps(
             {"id": self.repository, "sha": self.commit, "siblings": siblings}

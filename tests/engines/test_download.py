@@ -129,6 +129,22 @@ def test_a_hub_that_stays_broken_ends_the_pull(hub: Hub, tmp_path: Path) -> None
     assert len(hub.asked) == ATTEMPTS
 
 
+@pytest.mark.parametrize("sizes", [True, False])
+def test_a_connection_that_never_comes_further_ends_the_pull(
+    hub: Hub, tmp_path: Path, sizes: bool
+) -> None:
+    hub.ranges, hub.sizes = False, sizes
+    places = iter([300_000, *[200_000, 250_000] * 20])
+
+    def cut_again(progress: Progress) -> None:
+        if progress.file == "model.bin" and hub.cut_at is None:
+            hub.cut_at = next(places)
+
+    with pytest.raises(EngineError, match="cannot be reached"):
+        pull("tiny", tmp_path, endpoint=hub.url, progress=cut_again)
+    assert len(hub.ranges_of("model.bin")) == ATTEMPTS
+
+
 class Stopped(Exception):
     pass
 
