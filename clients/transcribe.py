@@ -313,6 +313,9 @@ def _targets(files: Sequence[Path], options: TranscribeOptions) -> list[Path | N
 
 
 def _open(path: Path) -> BinaryIO:
+    """A file, which can be sent again and whose size is known; a pipe might also never open."""
+    if not path.is_dir() and not path.is_file() and path.exists():
+        raise ClientError("cannot be read: it is a pipe or a device; save the sound to a file.")
     return path.open("rb")
 
 

@@ -162,6 +162,14 @@ async def test_what_fails_gets_one_line_and_the_others_go_on(sound: Path, tmp_pa
     ]
 
 
+async def test_a_pipe_is_told_without_waiting_for_its_writer(tmp_path: Path) -> None:
+    pipe = tmp_path / "sound.wav"
+    os.mkfifo(pipe)
+    code, out, errors = await run([pipe], "http://127.0.0.1:9")
+    assert (code, out) == (1, "")
+    assert "cannot be read: it is a pipe or a device" in errors
+
+
 async def test_with_a_folder_every_file_gets_its_own(sound: Path, tmp_path: Path) -> None:
     twin = tmp_path / "talk.flac"
     other = tmp_path / "other.wav"
