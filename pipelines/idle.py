@@ -11,7 +11,7 @@ class IdleTimer:
         self._floor = floor
         self._since: float | None = None
         self._stopped = False
-        """Whether it ran when somebody began to speak."""
+        """Whether it ran when somebody began to speak whose words are not known yet."""
 
     def answer(self, now: float) -> None:
         """An answer has been asked for."""
@@ -24,7 +24,7 @@ class IdleTimer:
 
     def stop(self) -> None:
         """Somebody speaks: another answer starts it again."""
-        self._stopped = self._since is not None
+        self._stopped = self._stopped or self._since is not None
         self._since = None
 
     def resume(self, now: float) -> None:
@@ -33,7 +33,7 @@ class IdleTimer:
             self.answer(now)
 
     def expire(self) -> None:
-        """The time was up: only another answer starts it again."""
+        """The time was up, or words were said: only another answer starts it again."""
         self._since, self._stopped = None, False
 
     def until(self, timeout: float, now: float) -> float | None:

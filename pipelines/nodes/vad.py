@@ -119,8 +119,11 @@ class VoiceActivity(Node):
                 self._ends.take(frame)
                 if self._turns.paused:
                     self._judge()
-            case Transcript(state="final", text=text) if not text.strip():
-                self._idle.resume(_now())
+            case Transcript(state="final", text=text):
+                if text.strip():
+                    self._idle.expire()
+                else:
+                    self._idle.resume(_now())
 
     async def run(self) -> None:
         """Work through the inbox until cancelled."""
@@ -381,6 +384,8 @@ class VoiceActivity(Node):
         self._turns.reset(self._position)
         self._overflowed = False
         item, self._item = self._item, None
+        if item is not None:
+            self._idle.resume(_now())
         self.emit(Clear(item, request))
 
     def _configure(self, frame: Configure) -> None:

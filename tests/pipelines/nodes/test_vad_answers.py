@@ -353,6 +353,28 @@ async def test_speech_stops_the_idle_timer_until_the_next_answer() -> None:
         assert vad.kinds() == ["SpeechStarted", "SpeechStopped", "Commit"]
 
 
+@pytest.mark.parametrize(("texts", "timeouts"), [(("", ""), 1), (("", "Hi."), 0), (("Hi.", ""), 0)])
+async def test_the_idle_timer_goes_on_if_none_of_several_sounds_had_words(
+    texts: tuple[str, str], timeouts: int
+) -> None:
+    async with ears(idle_timeout=2.0) as vad:
+        await vad.tell(answer())
+        await vad.hear(silence(0.5), sentence(), silence(1), sentence(), silence(1))
+        for item, text in zip(("item1", "item2"), texts, strict=True):
+            vad.writes.emit(Transcript(item, text, "final"))
+        await vad.hear(silence(3))
+        assert len(vad.of(IdleTimeout)) == timeouts
+
+
+async def test_speech_that_is_cleared_does_not_end_the_idle_timer() -> None:
+    async with ears(idle_timeout=2.0) as vad:
+        await vad.tell(answer())
+        await vad.hear(silence(0.5), sentence())
+        await vad.tell(Clear())
+        await vad.hear(silence(3))
+        assert vad.kinds() == ["SpeechStarted", "Clear", "IdleTimeout", "Commit"]
+
+
 async def test_a_commit_by_the_client_puts_the_idle_timer_off() -> None:
     async with ears(idle_timeout=2.0) as vad:
         await vad.tell(answer())
