@@ -96,7 +96,8 @@ class ModelStore:
         if found is None:
             module = ENGINES[record.engine]
             found = module.recogniser(record, self.capabilities(record), lane)
-            self._recognisers[record.name] = found
+            if self._lanes.get(record.name) is lane:  # else it was unloaded as soon as it was there
+                self._recognisers[record.name] = found
         return found
 
     async def language(self, name: str, kind: Kind) -> LanguageModel:

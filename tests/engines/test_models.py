@@ -206,6 +206,24 @@ async def test_a_model_that_was_unloaded_is_loaded_again_by_the_next_who_asks(
     assert await store.recogniser("quiet") is not model
 
 
+async def test_a_model_that_is_unloaded_as_soon_as_it_is_there_is_loaded_again(
+    store: ModelStore, loads: Loads
+) -> None:
+    loads.go.clear()
+    loading = asyncio.create_task(store.load("quiet"))
+    await until_begun(loads, 1)
+    unloading = asyncio.create_task(store.unload("quiet"))
+    await asyncio.sleep(0)
+    asking = asyncio.create_task(store.recogniser("quiet"))
+    await asyncio.sleep(0)
+    loads.go.set()
+    await asyncio.gather(loading, unloading, asking)
+    recognition = (await store.recogniser("quiet")).open(RecognitionOptions(), owner="a")
+    recognition.finish()
+    assert [hypothesis.final async for hypothesis in recognition] == [True]
+    assert loads.begun == 2
+
+
 @pytest.mark.parametrize("name", ["espeak", "tts-1", "tones"])
 async def test_a_model_that_speaks_is_not_loaded_to_transcribe(
     tmp_path: Path, scheduler: Scheduler, name: str
