@@ -42,6 +42,7 @@ class Scheduler:
         self.device = device
         self._metrics = metrics or SchedulerMetrics()
         self._lanes: dict[str, Lane] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def lanes(self) -> Sequence["Lane"]:
@@ -56,11 +57,17 @@ class Scheduler:
         return lane
 
     async def close(self, lane: "Lane | None" = None) -> None:
-        """Close one lane, or all: their jobs end, their engines are freed."""
-        lanes = [lane] if lane else list(self._lanes.values())
-        for each in lanes:
+        """Close one lane, or all: their jobs end, their engines are freed. It is done even if
+        nobody waits for it any more."""
+        for each in [lane] if lane else self.lanes:
             self._lanes.pop(each.recipe.name, None)
-        await asyncio.gather(*(each.close() for each in lanes))
+            closing = asyncio.create_task(each.close(), name=f"close {each.recipe.name}")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        if lane:
+            await asyncio.shield(closing)
+        else:
+            await asyncio.gather(*self._closing)
 
 
 class Lane:

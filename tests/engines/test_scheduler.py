@@ -269,6 +269,29 @@ async def test_an_engine_that_cannot_be_freed_does_not_keep_others_from_it(
     caplog.clear()
 
 
+async def test_a_lane_is_closed_even_if_nobody_waits_for_it_any_more() -> None:
+    go = threading.Event()
+
+    class Held(Echo):
+        def step(self, work: Sequence[Work]) -> Sequence[Outcome]:
+            outcomes = super().step(work)
+            go.wait(10)
+            return outcomes
+
+    engine = Held()
+    scheduler = Scheduler(Device(1))
+    lane = scheduler.open(Recipe("held", lambda: engine))
+    lane.submit("hello", owner="a")
+    await until(lambda: bool(engine.steps))
+    unloading = asyncio.create_task(scheduler.close(lane))
+    await settle()
+    unloading.cancel()
+    await asyncio.gather(unloading, return_exceptions=True)
+    go.set()
+    await scheduler.close()
+    assert engine.closed
+
+
 async def test_who_waits_for_a_model_to_load_is_told_when_its_lane_is_closed() -> None:
     go = threading.Event()
 
