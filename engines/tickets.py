@@ -140,8 +140,10 @@ class Ticket:
             self._wake.clear()
             await self._wake.wait()
         result = self._results.popleft()
-        if len(self._results) == RESULTS - 1:
-            self._changed(self)  # there is room again
+        if len(self._results) == RESULTS - 1:  # there is room again
+            if self._inputs or self._ended:
+                self._unpark()
+            self._changed(self)
         return result
 
     # What the lane does

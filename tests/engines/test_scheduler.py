@@ -347,6 +347,21 @@ async def test_a_silent_job_gives_its_place_to_one_that_waits_and_starts_again_l
     await scheduler.close()
 
 
+@pytest.mark.virtual_time
+async def test_a_job_whose_reader_was_behind_starts_again_from_its_first_input() -> None:
+    scheduler = Scheduler(Device(1))
+    lane = scheduler.open(inline(Echo(), slots=1, replay=True))
+    slow = lane.submit("slow", owner="a", streaming=True)
+    inputs = list(range(RESULTS + 10))
+    for number in inputs:
+        slow.push(number)
+    slow.finish()
+    await settle()
+    assert await collect(lane.submit("waiting", owner="b")) == ["waiting"]
+    assert await collect(slow) == inputs[:RESULTS] + inputs
+    await scheduler.close()
+
+
 async def test_what_happened_is_counted() -> None:
     registry = CollectorRegistry()
     scheduler = Scheduler(Device(1), SchedulerMetrics(registry))
