@@ -14,6 +14,7 @@ from pipelines.context import Context
 from pipelines.frames import (
     HEARD,
     Answered,
+    Clear,
     Configure,
     Frame,
     Interrupt,
@@ -96,6 +97,10 @@ class Responder(Node):
                 self._respond(frame)
             case Interrupt(response=response):
                 self._interrupt(response)
+            case Clear():
+                # What it was made of will never be said.
+                self._forget_guess()
+                self.emit(frame)
             case Configure(node=self.name):
                 settings = {**self._settings.model_dump(), **frame.settings}
                 self._settings = Settings.model_validate(settings)
@@ -118,8 +123,8 @@ class Responder(Node):
     def _respond(self, wanted: Respond) -> None:
         ready = self._provisional
         if ready is not None and not ready.serves(wanted):
-            ready.cancel()
-            ready = self._provisional = None
+            self._forget_guess()
+            ready = None
         if ready is None:
             ready = _Response(wanted, self._refusal())
             self._fresh.append(ready)
@@ -149,13 +154,17 @@ class Responder(Node):
     def _interrupt(self, response: str | None) -> None:
         ready = self._provisional
         if ready is not None and response in (None, ready.wanted.response):
-            ready.cancel()
-            self._provisional = None
+            self._forget_guess()
         over = list(self._responses) if response is None else [response]
         for each in over:
             self._context.floor.leave(each)
             if each in self._responses:
                 self._responses.pop(each).cancel()
+
+    def _forget_guess(self) -> None:
+        if self._provisional is not None:
+            self._provisional.cancel()
+            self._provisional = None
 
     def _release(self, response: _Response) -> None:
         """Send what was made of a provisional response that is wanted after all."""

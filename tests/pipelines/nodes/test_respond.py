@@ -25,6 +25,7 @@ from engines.generation import (
 )
 from pipelines.frames import (
     Answered,
+    Clear,
     Configure,
     End,
     Hold,
@@ -300,6 +301,17 @@ async def test_an_interruption_drops_what_was_made_ready() -> None:
         assert writer.open == 0
         await answers.push(respond("r"), then=5.0)
         assert (len(writer.asked), written(answers)) == (2, "One. Two. Three.")
+
+
+async def test_what_was_made_ready_is_dropped_when_the_speech_it_answers_is_cleared() -> None:
+    writer = Writer({"scripted": SLOW})
+    async with with_writer(writer) as answers:
+        await answers.push(respond("p", provisional=True), then=0.5)
+        await answers.push(Clear("speech"))
+        assert (writer.open, answers.frames) == (0, [Clear("speech")])
+        await answers.push(respond("r"), then=0.5)
+        await answers.push(Clear("speech 2"))
+        assert writer.open == 1, "a response that is wanted goes on"
 
 
 async def test_guesses_may_all_have_the_same_name() -> None:
