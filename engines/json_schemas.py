@@ -2,6 +2,7 @@
 is left is a choice between plain descriptions of a value."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -110,6 +111,8 @@ def _measure(root: Mapping[str, Any]) -> None:
             inside = [*value.values()]
         elif isinstance(value, list):
             inside = value
+        elif isinstance(value, float) and not isfinite(value):
+            raise SchemaError("it has a number that is too large")
         size += len(value) if isinstance(value, str) else 4
         if size > MOST_CHARACTERS:
             raise SchemaError(f"it is larger than {MOST_CHARACTERS >> 10} KiB")

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import isfinite
 from typing import Any, Final, NamedTuple
 
 from engines.number_ranges import Bounds
@@ -223,7 +222,7 @@ def _bound(schema: Mapping[str, Any], keyword: str, path: str) -> Fraction | Non
     if keyword not in schema:
         return None
     value = schema[keyword]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong(keyword, path)
     return Fraction(str(value))
 

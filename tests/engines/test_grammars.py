@@ -258,6 +258,11 @@ REFUSED: list[tuple[Schema, str]] = [
     ({"allOf": [{"type": "string"}, {"type": "null"}]}, "no value fits"),
     ({"required": ["a"], "additionalProperties": False}, "required property 'a' at $ is forbidden"),
     ({"type": "string", "maxLength": 10**7}, "too large"),
+    ({"type": "string", "maxLength": 10**400}, "too large"),
+    ({"minimum": 10**400}, "no number can be written"),
+    ({"minimum": float("inf")}, "a number that is too large"),
+    ({"type": "number", "enum": [1, float("inf")]}, "a number that is too large"),
+    ({"properties": {"a": {"const": [float("nan")]}}}, "a number that is too large"),
     ({"enum": ["x" * 70_000]}, "larger than 64 KiB"),
     (
         {"allOf": [{"additionalProperties": False}, {"properties": {"a": {}}}]},
