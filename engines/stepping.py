@@ -123,7 +123,7 @@ class Stepping:
             fitting = self._fitting(seat)
             chosen = self._recipe.select(fitting) if fitting else ()
             if chosen:
-                await self._step(seat, [each for each in chosen if isinstance(each, Ticket)])
+                await self._step(seat, _apart([e for e in chosen if isinstance(e, Ticket)]))
 
     def _fitting(self, seat: Seat) -> list[Ticket]:
         """The jobs of the next step, as many as there are slots for, the most urgent first."""
@@ -154,7 +154,7 @@ class Stepping:
         try:
             await self._attempt(seat, tickets, work, drops)
         except WorkerDied:
-            self._lose(seat)
+            self._lose(seat, tickets)
         except EngineError as error:
             await self._isolate(seat, tickets, work, error)
         finally:
@@ -202,6 +202,7 @@ class Stepping:
         self._statistics.stepped(now - began, kinds)
         share = (now - began) / max(1, len(tickets))
         for ticket in tickets:
+            ticket.suspect = False
             ticket.served += share
         for kind in {ticket.kind for ticket in tickets if ticket.request.streaming}:
             self._statistics.served(kind, share)
@@ -241,7 +242,7 @@ class Stepping:
             try:
                 await self._attempt(seat, [ticket], [alone], ())
             except WorkerDied:
-                self._lose(seat)
+                self._lose(seat, [ticket])
             except EngineError as cause:
                 await self._isolate(seat, [ticket], [alone], cause)
             ticket.running = False  # who cancels it from now on has it dropped
@@ -252,17 +253,19 @@ class Stepping:
             return self._recipe.replay
         return bool(ticket.progress) or not ticket.told
 
-    def _lose(self, seat: Seat) -> None:
-        """The worker died: its jobs go on elsewhere, from their progress or from their first input,
-        once; then they fail."""
+    def _lose(self, seat: Seat, stepped: Sequence[Ticket]) -> None:
+        """The worker died: its jobs go on elsewhere, from their progress or from their first input.
+        Those that it stepped do so once, alone at first; then they fail."""
         log.warning("a worker of model %s died and is started again", self._recipe.name)
+        for ticket in stepped:
+            ticket.tries += 1
+            ticket.suspect = True
         self._statistics.crashed()
         seat.alive = False
         seat.drops.clear()
         for ticket in list(seat.jobs.values()):
             self._jobs.leave(ticket)
             ticket.running = False
-            ticket.tries += 1
             if ticket.tries >= TRIES or not self._can_go_on(ticket):
                 ticket.close(WorkerCrashed("The process that worked on this request died."))
             elif self._jobs.queued(ticket.request.coalesce) is not None:
@@ -271,6 +274,14 @@ class Stepping:
                 ticket.rewind()
                 self._jobs.place(ticket)
                 ticket.waiting_since = _now()
+
+
+def _apart(chosen: Sequence[Ticket]) -> Sequence[Ticket]:
+    """Those of them that share the next step: a job that may have killed a worker steps alone, so
+    that it takes nobody with it if it does so again."""
+    if chosen[0].suspect:
+        return chosen[:1]
+    return [ticket for ticket in chosen if not ticket.suspect]
 
 
 def _now() -> float:

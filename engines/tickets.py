@@ -71,6 +71,9 @@ class Ticket:
         self.started = False
         self.running = False
         self.tries = 0
+        """How often a worker died in a step that it was in."""
+        self.suspect = False
+        """Whether no step that it was in has been done since."""
         self.served = 0.0
         """Engine seconds that were spent on it."""
         self.expiry: asyncio.TimerHandle | None = None

@@ -26,7 +26,8 @@ class Task:
     seconds: float = 0.0
     """On top of what the step takes anyway."""
     fault: str = ""
-    """`poison` fails its step, `die` kills the worker, the first time each job is stepped."""
+    """`poison` fails its step, `kill` kills the worker, `die` only the first time that the job is
+    stepped there."""
 
 
 @dataclass
@@ -122,7 +123,9 @@ class PacedWorker(InlineWorker):
     def _die_of(self, work: Sequence[Work], engine: Paced) -> None:
         for each in work:
             task = each.payload
-            if isinstance(task, Task) and task.fault == "die" and each.job not in self._died:
+            if isinstance(task, Task) and (
+                task.fault == "kill" or (task.fault == "die" and each.job not in self._died)
+            ):
                 self._died.add(each.job)
                 for job in self._jobs:
                     engine.done.pop(job, None)

@@ -279,6 +279,20 @@ async def test_a_worker_that_dies_loses_only_its_step() -> None:
         assert await collect(deadly) == ["deadly"]
 
 
+async def test_a_job_that_kills_every_worker_takes_nobody_with_it() -> None:
+    engine = Paced()
+    async with scheduling() as scheduler:
+        lane = scheduler.open(recipe(engine, select=UpTo(8)))
+        mates = [lane.submit(Task(name), owner=name) for name in "abc"]
+        deadly = lane.submit(Task("deadly", fault="kill"), owner="d")
+        with pytest.raises(WorkerCrashed):
+            await collect(deadly)
+        late = lane.submit(Task("late"), owner="e")
+        for name, ticket in zip(["a", "b", "c", "late"], [*mates, late], strict=True):
+            assert await collect(ticket) == [name]
+        assert engine.order.count(("deadly",)) == 1
+
+
 async def test_a_job_that_was_replaced_while_its_worker_died_is_not_done_again() -> None:
     engine = Paced()
     async with scheduling() as scheduler:
