@@ -23,39 +23,45 @@ class Ahead:
     """How much of what was given a listener has still to hear."""
 
     def __init__(self) -> None:
-        self._until = 0.0
-        self._held_at: float | None = None
-
-    @property
-    def held(self) -> bool:
+        self.held = False
         """Whether the listener hears nothing meanwhile."""
-        return self._held_at is not None
+        self._unheard: deque[tuple[str, float]] = deque()
+        """Responses and seconds of their sound, in order."""
+        self._at = 0.0
 
-    def give(self, seconds: float, now: float) -> None:
+    def give(self, response: str, seconds: float, now: float) -> None:
         """So much more sound for the listener."""
-        self._until = max(self._until, self._time(now)) + seconds
+        self._hear(now)
+        self._unheard.append((response, seconds))
 
     def left(self, now: float) -> float:
         """Seconds that were given and are not heard."""
-        return max(0.0, self._until - self._time(now))
+        self._hear(now)
+        return sum(seconds for _, seconds in self._unheard)
 
     def hold(self, now: float) -> None:
         """The listener hears nothing from now on."""
-        if self._held_at is None:
-            self._held_at = now
+        self._hear(now)
+        self.held = True
 
     def go_on(self, now: float) -> None:
         """The listener hears again."""
-        if self._held_at is not None:
-            self._until += now - self._held_at
-            self._held_at = None
+        self._hear(now)
+        self.held = False
 
-    def forget(self, now: float) -> None:
-        """What is not heard never will be."""
-        self._until = min(self._until, self._time(now))
+    def forget(self, response: str | None, now: float) -> None:
+        """What is not heard of a response (None: of any) never will be."""
+        self._hear(now)
+        kept = (given for given in self._unheard if response not in (None, given[0]))
+        self._unheard = deque(kept)
 
-    def _time(self, now: float) -> float:
-        return now if self._held_at is None else self._held_at
+    def _hear(self, now: float) -> None:
+        passed, self._at = now - self._at, now
+        while self._unheard and passed > 0 and not self.held:
+            response, seconds = self._unheard.popleft()
+            passed -= seconds
+            if passed < 0:
+                self._unheard.appendleft((response, -passed))
 
 
 @dataclass(slots=True)
@@ -142,8 +148,10 @@ class Playback:
         self._waiting = deque(
             frame for frame in self._waiting if response not in (None, frame.response)
         )
-        ends = [played.end for played in self._played.values()]
-        self._until = min(self._until, max([now, *ends]))
+        unheard = sum(played.sent - played.heard(now) for played in self._played.values())
+        self._until = min(self._until, now + unheard)
+        for played in self._played.values():
+            played.end = min(played.end, self._until)
 
     def heard(self, item: str, now: float) -> float | None:
         """The seconds of an item's sound that can have been heard; None for one that nothing is

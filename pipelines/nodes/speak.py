@@ -139,8 +139,6 @@ class Speaker(Node):
         self._settings = settings
         self._context = context
         self._ahead = Ahead()
-        self._sounding: str | None = None
-        """The response whose sound was sent last."""
         self._speeches: dict[str, _Speech] = {}
         self._failed: deque[str] = deque(maxlen=4 * MOST_AT_ONCE)
         """Responses that ended here before all of them was written."""
@@ -225,8 +223,7 @@ class Speaker(Node):
                 continue
             self._context.floor.leave(each)
             speech.stop()
-        if response in (None, self._sounding):
-            self._ahead.forget(self._now())
+        self._ahead.forget(response, self._now())
         self._moved.set()
 
     # What is said
@@ -274,8 +271,7 @@ class Speaker(Node):
             async for spoken in pieces:
                 out = sound.piece(sentence, spoken)
                 speech.begun = True
-                self._sounding = speech.wanted.response
-                self._ahead.give(len(out.samples) / out.rate, self._now())
+                self._ahead.give(out.response, len(out.samples) / out.rate, self._now())
                 self.emit(out)
                 await self._wait_until_left(MOST_SECONDS)
 

@@ -140,6 +140,16 @@ def test_an_interruption_forgets_only_the_sound_of_its_response() -> None:
     assert first.item == "b"
 
 
+def test_what_comes_after_interrupted_sound_is_heard_sooner() -> None:
+    playback = Playback()
+    playback.add(sound(20.0, "r", "a"))
+    playback.add(sound(2.0, "s", "b"))
+    leaving(playback, 0.0)
+    playback.interrupt("r", 5.0)
+    assert playback.until == pytest.approx(7.0)
+    assert (heard(playback, 9.0, "a"), heard(playback, 5.5, "b")) == (5000, 500)
+
+
 def test_an_interruption_of_what_is_silent_leaves_the_other_sound_alone() -> None:
     playback = Playback()
     playback.add(sound(1.0))
@@ -151,16 +161,28 @@ def test_an_interruption_of_what_is_silent_leaves_the_other_sound_alone() -> Non
 
 def test_what_is_ahead_of_the_listener_stands_still_during_a_hold() -> None:
     ahead = Ahead()
-    ahead.give(10.0, 100.0)
+    ahead.give("r", 10.0, 100.0)
     assert ahead.left(104.0) == pytest.approx(6.0)
     ahead.hold(104.0)
     ahead.hold(105.0)
-    ahead.give(1.0, 106.0)
+    ahead.give("r", 1.0, 106.0)
     assert ahead.left(110.0) == pytest.approx(7.0)
     ahead.go_on(110.0)
     assert ahead.left(112.0) == pytest.approx(5.0)
-    ahead.forget(112.0)
+    ahead.forget(None, 112.0)
     assert ahead.left(112.0) == 0.0
+
+
+def test_what_is_forgotten_of_one_response_brings_the_others_nearer() -> None:
+    ahead = Ahead()
+    ahead.give("r", 5.0, 0.0)
+    ahead.give("s", 2.0, 0.0)
+    ahead.give("r", 5.0, 0.0)
+    ahead.forget("r", 1.0)
+    assert ahead.left(1.0) == pytest.approx(2.0)
+    assert ahead.left(2.5) == pytest.approx(0.5)
+    ahead.give("s", 1.0, 10.0)
+    assert ahead.left(10.0) == pytest.approx(1.0)
 
 
 steps = st.lists(
