@@ -44,15 +44,20 @@ class ApiError(Exception):
     def body(self) -> dict[str, dict[str, str | None]]:
         return {
             "error": {
-                "message": self.message,
+                "message": _as_unicode(self.message),
                 "type": self.type,
-                "param": self.param,
+                "param": None if self.param is None else _as_unicode(self.param),
                 "code": self.code,
             }
         }
 
     def response(self) -> web.Response:
         return json_response(self.body(), status=self.status, headers=self.headers)
+
+
+def _as_unicode(text: str) -> str:
+    """`text` without what JSON cannot hold: headers may be quoted in it that were not UTF-8."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def json_response(
@@ -78,6 +83,8 @@ def api_error(error: Exception, request: web.BaseRequest) -> ApiError | None:
             return _from_engine(error)
         case web.HTTPException():
             return _from_http(error, request)
+        case web.RequestPayloadError():
+            return ApiError(400, "The body is not encoded as its headers say.")
         case _:
             return None
 

@@ -86,7 +86,9 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """A signal handler, so that streams and WebSockets get the headers too."""
-    passage = request[_PASSAGE]
+    passage = request.get(_PASSAGE)
+    if passage is None:  # aiohttp refuses an unknown Expect before `observe` is asked
+        passage = request[_PASSAGE] = _Passage()
     passage.response = response
     response.headers["x-request-id"] = passage.id
     response.headers["openai-processing-ms"] = str(round(passage.seconds * 1000))
@@ -110,7 +112,11 @@ def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
     told = describe(request, error)
     started = request[_PASSAGE].response
     if started is None:
-        return told.response()
+        response = told.response()
+        if isinstance(error, web.RequestPayloadError):
+            request.content.feed_eof()  # or aiohttp reads on, and logs the same as a fault of ours
+            response.force_close()
+        return response
     if request.transport is not None:
         request.transport.abort()  # the only way left to say that the answer is not whole
     return started

@@ -1,3 +1,5 @@
+import asyncio
+import json
 import logging
 from typing import Any, Literal
 
@@ -5,7 +7,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from pydantic import BaseModel, ValidationError
-from rest import serving
+from rest import Client, serving
 
 from engines.base import (
     Busy,
@@ -159,3 +161,53 @@ async def test_redirects_pass_through() -> None:
         response = await client.get("/old", allow_redirects=False)
     assert (response.status, response.headers["Location"]) == (302, "/health")
     assert "x-request-id" in response.headers
+
+
+async def _exchange(client: Client, request: bytes) -> tuple[bytes, bytes]:
+    """Head and body of the answer to the bytes of a request, which ends the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    try:
+        writer.write(request)
+        async with asyncio.timeout(30):
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        return head, body
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("header", ["Host: caf\xe9", "Host: localhost\r\nOrigin: http://caf\xe9"])
+async def test_a_header_that_is_no_unicode_can_be_quoted_in_an_error(header: str) -> None:
+    path = "POST /v1/chat/completions HTTP/1.1"
+    request = f"{path}\r\n{header}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    async with serving() as client:
+        head, body = await _exchange(client, request.encode("latin-1"))
+    assert head.startswith(b"HTTP/1.1 403")
+    assert "caf?" in json.loads(body)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/v1/chat/completions", "application/json"),
+        ("/v1/audio/transcriptions", "multipart/form-data; boundary=x"),
+    ],
+)
+async def test_a_body_that_is_not_compressed_as_it_says_is_the_clients_fault(
+    path: str, content_type: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {"Content-Type": content_type, "Content-Encoding": "gzip"}
+    async with serving() as client:
+        response = await client.post(path, data=b"this is no gzip", headers=headers)
+        body = await response.json()
+        after = await client.get("/v1/models")
+    assert (response.status, after.status) == (400, 200)
+    assert body["error"]["message"] == "The body is not encoded as its headers say."
+    assert not caplog.records
+
+
+async def test_an_expectation_that_nobody_knows_is_refused() -> None:
+    head = b"POST /v1/models HTTP/1.1\r\nHost: localhost\r\nExpect: the-unexpected\r\n"
+    async with serving() as client:
+        answer, _ = await _exchange(client, head + b"Connection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 417")
+    assert b"x-request-id: req_" in answer.lower()
