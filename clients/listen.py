@@ -292,7 +292,7 @@ def _options(arguments: Sequence[str] | None) -> ListenOptions:
 
 def device(value: str) -> int | str:
     """A device as sounddevice takes it: a number, or part of a name."""
-    return int(value) if value.isdigit() else value
+    return int(value) if value.isdecimal() else value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

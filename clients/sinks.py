@@ -103,7 +103,7 @@ class SpeakerSink:
     format = "pcm"
 
     def __init__(self, device: str | None = None) -> None:
-        self._device = int(device) if device is not None and device.isdigit() else device
+        self._device = int(device) if device is not None and device.isdecimal() else device
         self._rest = b""
         self._busy: asyncio.Future[Any] | None = None
 

@@ -205,7 +205,7 @@ class _Recording:
                 form.append(value).set_content_disposition("form-data", name=name)
         part = form.append_payload(upload)
         part.set_content_disposition(
-            "form-data", quote_fields=False, name="file", filename=self._path.name
+            "form-data", quote_fields=False, name="file", filename=_sendable(self._path.name)
         )
         return form
 
@@ -234,7 +234,7 @@ async def _refuse(response: aiohttp.ClientResponse) -> Never:
     message = refusal(response.status, await response.content.read(_PIECE))
     if response.status in (429, 503):
         asked = response.headers.get("Retry-After", "")
-        seconds = float(asked) if asked.replace(".", "", 1).isdigit() else 1.0
+        seconds = float(asked) if asked.replace(".", "", 1).isdecimal() else 1.0
         raise _Busy(message, min(seconds, _LONGEST_WAIT))
     raise ClientError(message)
 
@@ -317,6 +317,11 @@ def _open(path: Path) -> BinaryIO:
     if not path.is_dir() and not path.is_file() and path.exists():
         raise ClientError("cannot be read: it is a pipe or a device; save the sound to a file.")
     return path.open("rb")
+
+
+def _sendable(name: str) -> str:
+    """A file's name as a header can hold it: it may have any bytes, old archives' have."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def _write(target: Path, text: str) -> None:

@@ -185,7 +185,7 @@ async def test_the_loudspeaker_plays_every_sample_however_the_bytes_are_cut(
     }
 
 
-@pytest.mark.parametrize(("device", "asked"), [("3", 3), ("Desk", "Desk")])
+@pytest.mark.parametrize(("device", "asked"), [("3", 3), ("Desk", "Desk"), ("²", "²")])
 async def test_a_loudspeaker_is_chosen_by_number_or_by_name(
     portaudio: PortAudio, device: str, asked: int | str
 ) -> None:

@@ -162,6 +162,25 @@ async def test_what_fails_gets_one_line_and_the_others_go_on(sound: Path, tmp_pa
     ]
 
 
+@pytest.mark.parametrize(
+    "name", ["Gespr\udce4ch.wav", "a\r\nX-B: c.wav", 'a"b\\c.wav', "Gespräch.wav"]
+)
+async def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    names = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        upload = (await request.post())["file"]
+        assert isinstance(upload, web.FileField)
+        names.append(upload.filename)
+        return await two_segments(request)
+
+    sound = write_wav(tmp_path / name, silence(0.1))
+    async with server(handler) as url:
+        code, _, errors = await run([sound], url)
+    assert (code, errors) == (0, "")
+    assert names == [name.translate({0xDCE4: "?", 13: "?", 10: "?"})]
+
+
 async def test_a_pipe_is_told_without_waiting_for_its_writer(tmp_path: Path) -> None:
     pipe = tmp_path / "sound.wav"
     os.mkfifo(pipe)
