@@ -6,6 +6,9 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import asyncio
+import errno
+import io
+import sys
 from collections.abc import Coroutine
 from enum import StrEnum
 from pathlib import Path
@@ -238,8 +241,6 @@ def say(
     no_verify: NoVerifyOption = False,
 ) -> None:
     """Say a text, or write it to a sound file; without a server running, one is started."""
-    import sys
-
     from clients.say import SayOptions, text_of
     from realtime.errands import say_text
 
@@ -371,7 +372,14 @@ def _fail(message: str) -> NoReturn:
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="antiphon")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # which may lack letters that a transcript has
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        app(prog_name="antiphon")
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.exit("antiphon: The output cannot be written: the disk is full.")
 
 
 if __name__ == "__main__":

@@ -204,3 +204,24 @@ def test_a_host_that_cannot_be_listened_on_is_one_line(host: str, tmp_path: Path
     shown = antiphon(tmp_path, "serve", "--insecure", "--host", host)
     assert (shown.status, shown.out) == (1, "")
     assert shown.line.startswith(f"antiphon: cannot listen on '{host}': ")
+
+
+def test_letters_that_the_output_lacks_are_replaced(tmp_path: Path) -> None:
+    shown = antiphon(tmp_path, "check", env={"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"})
+    assert (shown.status, shown.errors) == (0, "")
+    assert "? configuration: listens on 127.0.0.1" in shown.out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
+def test_an_output_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "realtime", "models"],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "antiphon: The output cannot be written: the disk is full.\n"
