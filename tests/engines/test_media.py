@@ -361,7 +361,7 @@ async def test_decoding_waits_for_its_reader() -> None:
         for taken in range(1, 21):
             await anext(decoded)
             async with asyncio.timeout(60):
-                while (read_ahead := source.tell() / (2 * RATE) - taken) < AHEAD - 1:
+                while source.tell() / (2 * RATE) - taken < AHEAD - 1:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0.03)
             read_ahead = source.tell() / (2 * RATE) - taken
