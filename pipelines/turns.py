@@ -130,6 +130,11 @@ class TurnTaker:
         return self._suspected is not None
 
     @property
+    def voiced(self) -> bool:
+        """Whether there was as much speech as an onset in what is open or suspected."""
+        return self._voiced >= ONSET
+
+    @property
     def quiet_since(self) -> int | None:
         """Where the quiet that lasts until now began, in the open turn."""
         return self._quiet_since

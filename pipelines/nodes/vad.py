@@ -93,6 +93,8 @@ class VoiceActivity(Node):
         self._history = History(round(context.bounds.unspoken * SAMPLE_RATE))
         self._item: str | None = None
         self._start = 0
+        self._announced = False
+        """Whether the open item is known to be speech."""
         self._position = 0
         """Samples processed: everything before is in the history and in the open item."""
         self._overflowed = False
@@ -214,6 +216,8 @@ class VoiceActivity(Node):
             self._history.add(at, window)
             self._position += WINDOW
             event = self._turns.hear(at, float(probability))
+            if self._item is not None and not self._announced and self._turns.voiced:
+                self._announce()
             if event is None:
                 continue
             # The window where speech goes on comes after the news that it does.
@@ -232,9 +236,8 @@ class VoiceActivity(Node):
             case TurnDismissed(at=at):
                 self.emit(Hold(at, over=True))
             case TurnStarted(at=start):
-                self._idle.stop()
                 self._open(start)
-                self.emit(SpeechStarted(self._require_item(), start))
+                self._announce()
                 self._send(*self._history.since(start))
             case TurnPaused(at=pause, voiced=voiced):
                 self.emit(Pause(self._require_item(), pause, voiced=voiced))
@@ -242,9 +245,8 @@ class VoiceActivity(Node):
             case TurnResumed(at=onset):
                 self.emit(Pause(self._require_item(), onset, resumed=True))
             case TurnEnded(at=end, voiced=voiced):
-                item = self._require_item()
-                self.emit(SpeechStopped(item, end))
-                self._close(item, end, None, voiced)
+                self._tell_stopped(end)
+                self._close(self._require_item(), end, None, voiced)
 
     def _judge(self) -> None:
         """Set how long a silence ends the turn, by what was understood of it until now."""
@@ -272,7 +274,17 @@ class VoiceActivity(Node):
     def _open(self, start: int) -> None:
         self._item = self._context.new_item()
         self._start = start
+        self._announced = False
         self._ends.begin()
+
+    def _announce(self) -> None:
+        self._announced = True
+        self._idle.stop()
+        self.emit(SpeechStarted(self._require_item(), self._start))
+
+    def _tell_stopped(self, at: int) -> None:
+        if self._announced:
+            self.emit(SpeechStopped(self._require_item(), at))
 
     def _close(self, item: str, end: int, request: str | None, voiced: float | None = None) -> None:
         self.emit(Commit(item, self._start, end, request, voiced))
@@ -410,7 +422,7 @@ class VoiceActivity(Node):
         if self._item is None:
             return
         if self._settings.mode == "server":
-            self.emit(SpeechStopped(self._item, self._position))
+            self._tell_stopped(self._position)
         self._close(self._item, self._position, None)
 
 

@@ -492,7 +492,31 @@ async def test_turning_detection_on_takes_over_the_open_item() -> None:
         (commit,) = vad.of(Commit)
         assert (commit.item, commit.start) == ("item1", 0)
         assert len(speech) < commit.at < len(speech) + SAMPLE_RATE
+        assert vad.of(SpeechStarted) == [SpeechStarted("item1", 0)]
         assert [stopped.item for stopped in vad.of(SpeechStopped)] == ["item1"]
+
+
+async def test_what_is_taken_over_starts_to_be_speech_when_somebody_speaks() -> None:
+    async with ears(MANUAL) as vad:
+        await vad.hear(silence(1))
+        await vad.say(Configure("vad", {"mode": "server"}))
+        await vad.hear(silence(0.2))
+        assert vad.of(SpeechStarted) == []
+        await vad.hear(np.concatenate((say(SENTENCES[0]), silence(2))))
+        kinds = [
+            type(frame).__name__ for frame in vad.frames if not isinstance(frame, Audio | Pause)
+        ]
+        assert kinds == ["SpeechStarted", "SpeechStopped", "Commit"]
+
+
+async def test_silence_that_is_taken_over_neither_starts_nor_stops() -> None:
+    async with ears(MANUAL) as vad:
+        await vad.hear(silence(1))
+        await vad.say(Configure("vad", {"mode": "server"}))
+        await vad.hear(silence(2))
+        assert [type(frame) for frame in vad.frames if not isinstance(frame, Audio | Pause)] == [
+            Commit
+        ]
 
 
 async def test_turning_detection_off_in_speech_leaves_the_item_to_the_client() -> None:
