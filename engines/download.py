@@ -315,8 +315,9 @@ def _finish(partial: Path, directory: Path, plan: _Plan) -> InstalledModel:
     (partial / RECORD_FILE).write_text(installed.model_dump_json(indent=2))
     (partial / PLAN_FILE).unlink()
     if directory.exists():
-        discard(directory)
-    partial.rename(directory)
+        discard(directory, partial)
+    else:
+        partial.rename(directory)
     return installed
 
 

@@ -119,11 +119,14 @@ def missing_files(directory: Path) -> list[str]:
     return lacking(_present(directory)) if directory.is_dir() else list(NEEDED_FILES)
 
 
-def discard(directory: Path) -> None:
-    """Delete a model's directory such that no scan sees it half deleted."""
+def discard(directory: Path, successor: Path | None = None) -> None:
+    """Delete a model's directory such that no scan sees it half deleted. The `successor` gets its
+    name first: deleting gigabytes takes long enough to be interrupted."""
     leftover = directory.with_name(directory.name + LEFTOVER)
     shutil.rmtree(leftover, ignore_errors=True)
     directory.rename(leftover)
+    if successor is not None:
+        successor.rename(directory)
     shutil.rmtree(leftover)
 
 

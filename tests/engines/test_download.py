@@ -104,6 +104,29 @@ def test_a_pulled_model_is_not_fetched_again_until_the_hub_has_a_newer_one(
     assert [p.name for p in directory.parent.iterdir() if p.is_dir()] == ["whisper-tiny"]
 
 
+def test_a_pull_that_is_stopped_while_it_deletes_the_older_model_has_the_newer_one(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull("tiny", tmp_path, endpoint=hub.url)
+    hub.commit = "f" * 40
+    hub.files["config.json"] = b'{"newer": true}'
+    directory = tmp_path / "models" / "whisper-tiny"
+
+    def stopped(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("engines.installed.shutil.rmtree", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        pull("tiny", tmp_path, endpoint=hub.url)
+    monkeypatch.undo()
+    check_installed(directory, hub)
+    assert read_installed(directory).revision == "f" * 40
+    hub.asked.clear()
+    assert pull("tiny", tmp_path, endpoint=hub.url).source == str(directory)
+    assert hub.asked == []
+
+
 def test_a_broken_connection_is_taken_up_where_it_broke(hub: Hub, tmp_path: Path) -> None:
     hub.cut_at = 3_000_000
     pull("tiny", tmp_path, endpoint=hub.url)
