@@ -1,6 +1,7 @@
 """The server's configuration: `antiphon.yaml`, `ANTIPHON_*` variables and the command line."""
 
 import ipaddress
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -262,9 +263,9 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
 def find_configuration(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     """The file to read: `path`, `ANTIPHON_CONFIG`, `./antiphon.yaml`, or the user's own."""
     if path is not None:
-        return path.expanduser()
+        return _expanded(path)
     if environ.get("ANTIPHON_CONFIG"):
-        return Path(environ["ANTIPHON_CONFIG"]).expanduser()
+        return _expanded(environ["ANTIPHON_CONFIG"])
     user = Path(platformdirs.user_config_dir("antiphon", appauthor=False))
     candidates = (Path(FILE_NAME), user / FILE_NAME)
     return next((candidate for candidate in candidates if candidate.is_file()), None)
@@ -273,8 +274,13 @@ def find_configuration(path: Path | None, environ: Mapping[str, str]) -> Path | 
 def data_dir(environ: Mapping[str, str]) -> Path:
     """Where models and certificates live: `ANTIPHON_DATA_DIR`, or the platform's place."""
     if environ.get("ANTIPHON_DATA_DIR"):
-        return Path(environ["ANTIPHON_DATA_DIR"]).expanduser().absolute()
+        return _expanded(environ["ANTIPHON_DATA_DIR"]).absolute()
     return Path(platformdirs.user_data_dir("antiphon", appauthor=False))
+
+
+def _expanded(path: str | Path) -> Path:
+    """`path` with the home that its `~` means; as it is where nobody has such a home."""
+    return Path(os.path.expanduser(path))  # Path.expanduser raises where there is none
 
 
 def load_configuration(
@@ -369,12 +375,12 @@ def _with_absolute_paths(
         if path is None:
             return None
         from_file = ("server", name) not in document.origins
-        return (base if from_file else Path.cwd()) / path.expanduser()
+        return (base if from_file else Path.cwd()) / _expanded(path)
 
     def located(record: ModelRecord) -> ModelRecord:
         if not record.source or record.engine not in SOURCES:
             return record
-        path = base / Path(record.source).expanduser()
+        path = base / _expanded(record.source)
         if record.source.startswith((".", "~", "/")) or path.exists():
             return record.model_copy(update={"source": str(path)})
         return record

@@ -363,3 +363,19 @@ def test_voices_are_named_by_their_owner() -> None:
     assert (configuration.defaults.speech, configuration.defaults.voice) == ("trio", "boss")
     environ = {"ANTIPHON_DEFAULTS_VOICE": "reader"}
     assert configured("", environ).defaults.voice == "reader"
+
+
+def test_the_home_of_nobody_is_a_path_like_any_other(tmp_path: Path) -> None:
+    configuration = configured(
+        """
+        server: {tls_cert: ~nobody-at-all/cert, tls_key: ~nobody-at-all/key}
+        models: [{name: a, engine: whisper, source: ~nobody-at-all/model}]
+        """
+    )
+    assert str(configuration.server.tls_key).endswith("/~nobody-at-all/key")
+    assert configuration.models[0].source.endswith("/~nobody-at-all/model")
+    assert data_dir({"ANTIPHON_DATA_DIR": "~nobody-at-all"}).name == "~nobody-at-all"
+    with pytest.raises(ConfigError, match="~nobody-at-all"):
+        load_configuration(None, {"ANTIPHON_CONFIG": "~nobody-at-all/antiphon.yaml"})
+    with pytest.raises(ConfigError, match="~nobody-at-all"):
+        load_configuration(Path("~nobody-at-all/antiphon.yaml"))
