@@ -373,7 +373,7 @@ def test_the_home_of_nobody_is_a_path_like_any_other(tmp_path: Path) -> None:
         """
     )
     assert str(configuration.server.tls_key).endswith("/~nobody-at-all/key")
-    assert configuration.models[0].source.endswith("/~nobody-at-all/model")
+    assert str(configuration.models[0].source).endswith("/~nobody-at-all/model")
     assert data_dir({"ANTIPHON_DATA_DIR": "~nobody-at-all"}).name == "~nobody-at-all"
     with pytest.raises(ConfigError, match="~nobody-at-all"):
         load_configuration(None, {"ANTIPHON_CONFIG": "~nobody-at-all/antiphon.yaml"})
