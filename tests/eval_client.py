@@ -35,9 +35,8 @@ class Socket:
         self.close_code = 1000
         self._inbound.put_nowait(WSMessage(WSMsgType.CLOSED, None, None))
 
-    async def receive(self, timeout: float) -> WSMessage:  # noqa: ASYNC109 - as aiohttp has it
-        async with asyncio.timeout(timeout):
-            return await self._inbound.get()
+    async def receive(self) -> WSMessage:
+        return await self._inbound.get()
 
     async def send_str(self, data: str) -> None:
         self._tell(orjson.loads(data))
