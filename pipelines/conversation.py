@@ -91,7 +91,7 @@ class Conversation:
         self._items[item.id] = item
         previous = self._order[place - 1] if place else None
         if len(self._order) > MAX_ITEMS:
-            self.remove(self._order[0])
+            self.remove(self._order[0 if place else 1])
         return previous
 
     def remove(self, item_id: str) -> None:
