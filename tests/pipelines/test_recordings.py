@@ -107,6 +107,10 @@ class Patient:
         return self.opened[-1]
 
 
+PATIENCE = 120.0
+"""Seconds that a slow machine may take."""
+
+
 @dataclass
 class Desk:
     """The pipeline of the REST routes, over real engines."""
@@ -116,7 +120,7 @@ class Desk:
     ears: Lane
 
     async def write(self, source: Source, model: str = "nano") -> list[Transcript]:
-        async with asyncio.timeout(20), source.open() as audio:
+        async with asyncio.timeout(PATIENCE), source.open() as audio:
             transcripts = self.recording.transcribe(audio, model, OPTIONS, owner="a")
             return [transcript async for transcript in transcripts]
 
@@ -201,7 +205,11 @@ async def test_a_recording_without_speech_has_no_transcripts(desk: Desk, audio: 
 async def test_the_recording_is_read_no_faster_than_the_engines_take_it(desk: Desk) -> None:
     source = Source(talk(60), seconds=1.0)
     model = Patient()
-    async with asyncio.timeout(20), source.open() as audio, reading(desk, model, audio) as finals:
+    async with (
+        asyncio.timeout(PATIENCE),
+        source.open() as audio,
+        reading(desk, model, audio) as finals,
+    ):
         first = asyncio.ensure_future(anext(finals))
         assert await most_opened(model) == WINDOWED_AT_ONCE
         taken = await taken_at_last(source, UNREAD_SECONDS)
@@ -218,7 +226,11 @@ async def test_several_utterances_are_with_the_engine_at_once_and_come_out_in_or
 ) -> None:
     model = Patient()
     source = Source(talk(10), seconds=1.0)
-    async with asyncio.timeout(20), source.open() as audio, reading(desk, model, audio) as finals:
+    async with (
+        asyncio.timeout(PATIENCE),
+        source.open() as audio,
+        reading(desk, model, audio) as finals,
+    ):
         first = asyncio.ensure_future(anext(finals))
         assert await most_opened(model) == WINDOWED_AT_ONCE
         for recognition in reversed(model.opened.copy()):
@@ -234,7 +246,7 @@ async def test_several_utterances_are_with_the_engine_at_once_and_come_out_in_or
 async def test_closing_the_iterator_frees_the_engines_and_lets_the_source_be_closed(
     desk: Desk,
 ) -> None:
-    async with asyncio.timeout(20), Source(talk(10)).open() as audio:
+    async with asyncio.timeout(PATIENCE), Source(talk(10)).open() as audio:
         transcripts = desk.recording.transcribe(audio, "null", OPTIONS, owner="a")
         await anext(transcripts)
         await transcripts.aclose()

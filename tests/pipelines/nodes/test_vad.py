@@ -90,7 +90,7 @@ class Ears:
         """Wait until a mark has passed through the node behind everything else."""
         mark = Text("mark", "mark", "mark")
         self.graph.push(mark)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while self.frames[-1:] != [mark]:  # noqa: ASYNC110 - the node has no event for it
                 await asyncio.sleep(0.001)
         self.frames.pop()
