@@ -78,8 +78,17 @@ export class FileDesk extends EventTarget {
     view.addEventListener("removed", () => this.#remove(entry));
     this.#place.insertBefore(view.element, this.#place.lastElementChild);
     this.#entries.push(entry);
-    if (this.#entries.length > MOST_FILES) this.#remove(this.#entries[0]);
+    this.#makeRoom(entry);
     return entry;
+  }
+
+  // What still waits for its words is not let go.
+  #makeRoom(newest) {
+    while (this.#entries.length > MOST_FILES) {
+      const done = this.#entries.find((entry) => entry.file === null && entry !== newest);
+      if (!done) return;
+      this.#remove(done);
+    }
   }
 
   #remove(entry) {

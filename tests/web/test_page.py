@@ -1,6 +1,7 @@
 """The page against a scripted server: what it sends, what it shows, and what it says in trouble."""
 
 import base64
+import json
 import re
 from collections.abc import Callable
 
@@ -372,16 +373,39 @@ def test_a_dropped_file_is_transcribed_segment_by_segment(page: Page, script: Sc
     expect(section.get_by_role("listitem")).to_have_count(2)
 
 
-def drop(page: Page, name: str) -> None:
+def test_of_many_files_that_are_dropped_none_is_left_out(page: Page, script: Script) -> None:
+    heard: list[str] = []
+
+    def answer(route: Route) -> bool:
+        if not route.request.url.endswith("/transcriptions"):
+            return False
+        [name] = re.findall(rb'filename="(.*?)"', route.request.post_data_buffer or b"")
+        heard.append(name.decode())
+        event = {"type": "transcript.text.done", "text": ""}
+        route.fulfill(body=f"data: {json.dumps(event)}\n\n", content_type="text/event-stream")
+        return True
+
+    script.on_route = answer
+    names = [f"{number}.wav" for number in range(23)]
+    drop(page, *names)
+    until(page, lambda: heard == names)
+    drop(page, "last.wav")
+    expect(page.get_by_role("heading", name="last.wav")).to_be_visible()
+    expect(page.get_by_role("heading", name=re.compile(r"\.wav$"))).to_have_count(20)
+
+
+def drop(page: Page, *names: str) -> None:
     page.evaluate(
-        """name => {
+        """names => {
             const dataTransfer = new DataTransfer();
-            dataTransfer.items.add(new File(["RIFF"], name, { type: "audio/wav" }));
+            for (const name of names) {
+                dataTransfer.items.add(new File(["RIFF"], name, { type: "audio/wav" }));
+            }
             const options = { dataTransfer, bubbles: true, cancelable: true };
             document.body.dispatchEvent(new DragEvent("dragover", options));
             document.body.dispatchEvent(new DragEvent("drop", options));
         }""",
-        name,
+        names,
     )
 
 
