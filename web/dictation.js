@@ -28,6 +28,7 @@ const desk = new FileDesk(element("transcripts"), choices, needKey);
 let phase = "idle";
 let silentSince = null;
 let saving = 0;
+let unsaved = false;
 
 function setPhase(next) {
   phase = next;
@@ -136,6 +137,7 @@ function watchSession() {
 function watchMicrophone() {
   microphone.addEventListener("chunk", ({ detail }) => {
     session.push(detail.pcm);
+    unsaved = true;
     element("clock").textContent = clock(session.clock);
     watchSilence();
   });
@@ -173,11 +175,13 @@ function clear() {
 function store() {
   clearTimeout(saving);
   saving = 0;
+  unsaved = false;
   const kept = transcripts.write({ live, clock: session.clock, files: desk });
   if (!kept) status.problem("This browser keeps nothing here: save the words before you leave.");
 }
 
 function storeSoon() {
+  unsaved = true;
   saving ||= setTimeout(store, SAVE_AFTER_MS);
   element("welcome").hidden = !live.empty || !desk.empty;
 }
@@ -201,7 +205,8 @@ function begin() {
   element("listen").addEventListener("click", toggle);
   // Focus that a page begins with is outlined, and would stay so for those who use a mouse.
   element("listen").addEventListener("pointerdown", () => element("listen").blur());
-  globalThis.addEventListener("pagehide", store);
+  // What is stored may be the words of another window by now.
+  globalThis.addEventListener("pagehide", () => unsaved && store());
   const reason = obstacle();
   element("obstacle").textContent = reason ?? "";
   element("obstacle").hidden = !reason;

@@ -108,6 +108,20 @@ def test_a_reload_keeps_the_transcript_and_the_choices(page: Page, script: Scrip
     expect(page.get_by_role("listitem")).to_have_count(2)
 
 
+def test_a_page_that_only_looked_on_keeps_the_words_of_another(
+    page: Page, script: Script, context: BrowserContext, origin: str
+) -> None:
+    other, said = context.new_page(), Script()
+    serve_scripted(other, said)
+    other.goto(origin)
+    listen(other)
+    said.utter("a", "Guten Tag.")
+    expect(other.get_by_role("listitem")).to_contain_text("Guten Tag.")
+    other.goto("about:blank")
+    page.reload()
+    expect(page.get_by_role("listitem")).to_contain_text("Guten Tag.")
+
+
 def test_a_model_of_one_language_leaves_no_language_to_choose(page: Page, script: Script) -> None:
     script.models += [
         model_entry("base.en", ["en"]),
