@@ -216,6 +216,8 @@ export class Conversation extends EventTarget {
       this.#unwanted.add(this.#response);
       this.#send({ type: "response.cancel", response_id: this.#response });
       this.#response = null;
+    } else if (this.#understanding && this.connected) {
+      this.#send({ type: "response.cancel" }); // the one that has not begun
     }
     this.#silencePlayer();
   }

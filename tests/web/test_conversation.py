@@ -404,6 +404,38 @@ def test_ending_stops_the_microphone_and_the_answer(tab: Page, script: Script) -
     assert len(script.received) == heard
 
 
+def test_ending_also_ends_the_answer_that_has_not_begun(tab: Page, script: Script) -> None:
+    talk(tab, script)
+    script.send(
+        started("u"),
+        {"type": "input_audio_buffer.speech_stopped", "item_id": "u", "audio_end_ms": 900},
+        {"type": "input_audio_buffer.committed", "item_id": "u"},
+    )
+    expect(tab.locator("#activity")).to_have_text("Thinking…")
+    tab.get_by_role("button", name="End", exact=True).click()
+    until(tab, lambda: bool(script.of_type("input_audio_buffer.clear")))
+    assert script.of_type("response.cancel") == [{"type": "response.cancel"}]
+    expect(tab.locator("#activity")).to_have_text("")
+
+
+def test_a_microphone_is_opened_once_however_often_it_is_asked_for(
+    tab: Page, script: Script
+) -> None:
+    withhold_microphone(tab)
+    tab.get_by_role("button", name="Talk").click()
+    expect(tab.locator("#talk-status")).to_have_text("Waiting for the microphone…")
+    tab.locator("#talk").click()
+    tab.locator("#talk").click()
+    allow_microphone(tab)
+    until(tab, lambda: open_microphones(tab) == 0)
+    expect(tab.get_by_role("button", name="Talk")).to_be_visible()
+    tab.get_by_role("button", name="Talk").click()
+    expect(tab.locator("#talk-status")).to_have_text("Waiting for the microphone…")
+    allow_microphone(tab)
+    expect(tab.locator("#activity")).to_have_text("Listening.")
+    assert open_microphones(tab) == 1
+
+
 def test_the_microphone_is_let_go_when_the_other_tab_is_chosen_by_keyboard(
     tab: Page, script: Script
 ) -> None:
