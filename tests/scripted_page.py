@@ -139,6 +139,32 @@ def tone(seconds: float, rate: int = 24_000) -> bytes:
     return (4_000 * np.sin(2 * np.pi * 440 * times)).astype("<i2").tobytes()
 
 
+def withhold_microphone(page: Page) -> None:
+    """Have requests for the microphone wait for `allow_microphone`, as behind a question."""
+    page.evaluate(
+        """() => {
+            const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            [window.asked, window.streams] = [[], []];
+            navigator.mediaDevices.getUserMedia = (wanted) => new Promise((resolve) => {
+                window.asked.push(async () => {
+                    window.streams.push(await real(wanted));
+                    resolve(window.streams.at(-1));
+                });
+            });
+        }"""
+    )
+
+
+def allow_microphone(page: Page) -> None:
+    page.evaluate("Promise.all(window.asked.splice(0).map((allow) => allow()))")
+
+
+def open_microphones(page: Page) -> int:
+    """How many of those that were allowed are on."""
+    count: int = page.evaluate("window.streams.filter(({ active }) => active).length")
+    return count
+
+
 def _audio(events: list[Event]) -> bytes:
     appended = (e for e in events if e["type"] == "input_audio_buffer.append")
     return b"".join(base64.b64decode(event["audio"]) for event in appended)

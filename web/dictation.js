@@ -39,11 +39,17 @@ function setPhase(next) {
   document.title = listening ? "Listening – Antiphon" : "Antiphon";
 }
 
+/** Whether another tab is shown, which has the microphone then. */
+function away() {
+  return element("dictation").hidden;
+}
+
 function resting() {
   return live.empty ? "Ready." : "Press the microphone to go on.";
 }
 
 async function start() {
+  if (away()) return;
   const reason = obstacle();
   if (reason) {
     status.problem(reason);
@@ -56,6 +62,12 @@ async function start() {
   } catch (error) {
     setPhase("idle");
     status.problem(explain(error));
+    return;
+  }
+  if (away()) {
+    await microphone.stop();
+    setPhase("idle");
+    status.say(resting());
     return;
   }
   setPhase("listening");

@@ -70,6 +70,7 @@ function showActivity() {
 
 /** Connect, and only then ask for the microphone: a server that cannot answer needs none. */
 async function start() {
+  if (element("conversation").hidden) return;
   const reason = obstacle();
   if (reason) {
     status.problem(reason);
@@ -89,12 +90,13 @@ async function turnOn() {
   try {
     await microphone.start(choices.microphone);
   } catch (error) {
+    if (phase === "opening") status.problem(explain(error));
     setPhase("idle");
-    status.problem(explain(error));
     return;
   }
   if (phase !== "opening") {
     await microphone.stop();
+    setPhase("idle");
     return;
   }
   setPhase("talking");
@@ -118,7 +120,8 @@ async function end(say = () => status.say("")) {
     await wakeLock.release();
   }
   conversation.rest();
-  setPhase("idle");
+  // Somebody may still be asked for the microphone; it is opened once at a time.
+  setPhase(phase === "opening" ? "stopping" : "idle");
   say();
 }
 

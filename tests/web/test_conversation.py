@@ -8,7 +8,15 @@ from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from scripted_page import Event, Script, model_entry, tone
+from scripted_page import (
+    Event,
+    Script,
+    allow_microphone,
+    model_entry,
+    open_microphones,
+    tone,
+    withhold_microphone,
+)
 
 pytestmark = pytest.mark.one_loop
 

@@ -8,7 +8,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
-from scripted_page import WEB, Script, model_entry, serve_scripted
+from scripted_page import (
+    WEB,
+    Script,
+    allow_microphone,
+    model_entry,
+    open_microphones,
+    serve_scripted,
+    withhold_microphone,
+)
 
 pytestmark = pytest.mark.one_loop
 
@@ -280,6 +288,19 @@ def test_a_microphone_that_cannot_be_had_says_why(
     )
     page.get_by_role("button", name="Start listening").click()
     expect(page.locator("#status")).to_contain_text(sentence)
+
+
+def test_a_microphone_allowed_after_its_tab_was_left_stays_off(page: Page, script: Script) -> None:
+    withhold_microphone(page)
+    page.get_by_role("button", name="Start listening").click()
+    expect(page.locator("#status")).to_have_text("Waiting for the microphone…")
+    page.get_by_role("tab", name="Conversation").click()
+    allow_microphone(page)
+    until(page, lambda: open_microphones(page) == 0)
+    page.get_by_role("tab", name="Dictation").click()
+    expect(page.get_by_role("button", name="Start listening")).to_be_visible()
+    expect(page.locator("#status")).to_have_text("Ready.")
+    assert script.of_type(APPEND) == []
 
 
 def test_a_page_from_another_machine_over_plain_http_says_what_to_do(
