@@ -223,9 +223,11 @@ class PocketSphinx:
     def _estimate(self, head: Samples) -> Mean | None:
         """The mean of this sound; None where there is none (digital silence, a few samples)."""
         _start(self._estimator, _DEFAULT_MEAN)
-        self._estimator.process_raw(to_pcm16(head), True, True)
-        mean = np.array([float(value) for value in self._estimator.get_cmn(True).split(",")])
-        self._estimator.end_utt()
+        try:
+            self._estimator.process_raw(to_pcm16(head), True, True)
+            mean = np.array([float(value) for value in self._estimator.get_cmn(True).split(",")])
+        finally:
+            self._estimator.end_utt()  # or no other utterance could ever be started
         return mean if np.isfinite(mean).all() else None
 
     def _partial(self, utterance: _Open) -> tuple[Hypothesis, ...]:

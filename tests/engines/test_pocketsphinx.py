@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,6 +209,35 @@ def test_unusable_samples_fail_their_utterance_and_leave_the_decoder_usable(
     assert isinstance(outcome.error, InvalidInput)
     assert outcome.done
     assert listen(engine, speech)[-1].text
+
+
+class Failing:
+    """A decoder of which one call fails."""
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder = decoder
+        self._failed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoder, name)
+
+    def process_raw(self, *arguments: Any) -> Any:
+        if self._failed:
+            return self._decoder.process_raw(*arguments)
+        self._failed = True
+        raise RuntimeError("Failed to process")
+
+
+@pytest.mark.parametrize("part", ["_decoder", "_estimator"])
+def test_a_fault_while_decoding_fails_its_utterance_and_leaves_the_decoder_usable(
+    engine: PocketSphinx, speech: Samples, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setattr(engine, part, Failing(getattr(engine, part)))
+    work = Work(1, Utterance(OPTIONS, "fault"), (speech,), ended=True)
+    (outcome,) = engine.step([work])
+    assert outcome.done
+    assert "could not decode the audio" in str(outcome.error)
+    assert listen(engine, speech, owner="after it")[-1].text
 
 
 def test_a_second_utterance_at_the_same_time_is_refused(
