@@ -31,6 +31,8 @@ from routes.errors import ApiError
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 20.0
+ABNORMAL = 1006
+"""The close code of a connection that was lost without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,17 @@ class RealtimeEndpoint:
         except Refused as refused:
             await _refuse(socket, refused)
             return socket
-        await self._serve(socket, opening)
+        said_goodbye = await self._serve(socket, opening)
+        if request.transport is not None and not said_goodbye:
+            request.transport.abort()  # to close it would wait for a client that does not read
         return socket
 
     async def stop(self, seconds: float) -> None:
         """End all sessions: what was spoken gets its text if that takes no longer than this."""
         await asyncio.gather(*(session.finish(seconds) for session in self._sessions))
 
-    async def _serve(self, socket: web.WebSocketResponse, opening: Opening) -> None:
+    async def _serve(self, socket: web.WebSocketResponse, opening: Opening) -> bool:
+        """Run a session; whether its client was told the end."""
         limits = self._configuration.limits
         opened = Opened(
             new_id("sess"), opening, RetainedAudio(limits.retained_audio_seconds), Floor()
@@ -150,17 +155,20 @@ class RealtimeEndpoint:
         self._sessions.add(session)
         self._metrics.sessions.set(len(self._sessions))
         log.info("opened (%s), model %s", opening.kind, opening.model)
+        code = ABNORMAL
         try:
             code = await session.run()
+        finally:
+            # Also where the connection is lost, which cancels this.
             self._metrics.closed.labels(str(code)).inc()
             log.info("closed with %s", code)
-        finally:
             self._sessions.discard(session)
             self._metrics.sessions.set(len(self._sessions))
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             session_id.reset(token)
+        return session.said_goodbye
 
     async def _warm(self, opened: Opened) -> None:
         try:

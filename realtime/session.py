@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
-import orjson
 from aiohttp import WSMsgType, web
 
 from engines.audio import AudioFormat
@@ -27,6 +26,7 @@ from realtime.events import (
     decode,
     read,
 )
+from realtime.outbox import Outbox, OutboxFull
 from realtime.retention import RetainedAudio
 
 log = logging.getLogger(__name__)
@@ -126,18 +126,23 @@ class Session:
         self._retained = retained
         self._limits = terms.limits
         self._dialect = terms.dialect
-        self._outbound: asyncio.Queue[ServerEvent] = asyncio.Queue(terms.limits.outbound)
+        self._outbox = Outbox(terms.limits.outbound)
         self._ending: asyncio.Future[_Over] = asyncio.get_running_loop().create_future()
         self._closed = asyncio.Event()
+        self.said_goodbye = True
+        """Whether the client was there when the session ended, and heard it."""
         self.graph = build(self._deliver)
         self.graph.observe(retained.observe)
 
     async def run(self) -> int:
         """Serve the socket; return the close code."""
+        # Not cancelled where the session ends: what it was told to send may be under way.
+        writer = asyncio.create_task(self._write(), name=f"{self.id} writer")
         try:
             over = await self._converse()
-            await self._close(over)
+            await self._close(over, writer)
         finally:
+            writer.cancel()
             self._closed.set()
         return over.code
 
@@ -147,7 +152,6 @@ class Session:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.graph.run(), name=f"{self.id} graph")
-                tasks.create_task(self._write(), name=f"{self.id} writer")
                 tasks.create_task(self._read(), name=f"{self.id} reader")
                 tasks.create_task(self._watch(), name=f"{self.id} end")
         except* _Over as group:
@@ -193,9 +197,11 @@ class Session:
                 case WSMsgType.TEXT:
                     await self._receive(message.data)
                 case WSMsgType.BINARY:
-                    self._do(self._protocol.receive(binary_event()))
+                    await self._handle(binary_event())
                 case _:
                     raise _Over(self._socket.close_code or NORMAL)
+            # One look at the network can bring thousands of events, none of which is waited for.
+            await asyncio.sleep(0)
 
     def _expire(self, code: str, message: str) -> NoReturn:
         self._do(self._protocol.fail(code, message, "invalid_request_error"))
@@ -219,6 +225,8 @@ class Session:
         return read(message if self._dialect is None else self._dialect.inbound(message))
 
     async def _handle(self, event: ClientEvent | BadEvent) -> None:
+        """Take an event that is answered, once the answers to those before it are on their way."""
+        await self._outbox.roomy()
         if isinstance(event, RetrieveItem):
             await self._retained.prepare(event.item_id)
         self._do(self._protocol.receive(event))
@@ -256,18 +264,23 @@ class Session:
     def _send(self, event: ServerEvent) -> None:
         try:
             for told in [event] if self._dialect is None else self._dialect.outbound(event):
-                self._outbound.put_nowait(told)
-        except asyncio.QueueFull:
+                self._outbox.put(told)
+        except OutboxFull:
             self.end(OVERLOAD, "the client does not read")
 
-    async def _write(self) -> None:
-        while True:
-            event = await self._outbound.get()
-            try:
+    async def _write(self) -> bool:
+        """Send what there is until the outbox ends; whether all of it left."""
+        try:
+            while (text := await self._outbox.get()) is not None:
                 async with asyncio.timeout(SEND_SECONDS):
-                    await self._socket.send_str(orjson.dumps(event).decode())
-            except TimeoutError:
-                raise _Over(OVERLOAD, "the client does not read") from None
+                    await self._socket.send_str(text)
+        except TimeoutError:
+            self.end(OVERLOAD, "the client does not read")
+        except ConnectionError:
+            self.end(GOING_AWAY)  # nobody is left to tell
+        else:
+            return True
+        return False
 
     async def _watch(self) -> None:
         """End the session when asked to, or when it has lasted long enough."""
@@ -283,15 +296,17 @@ class Session:
         message = "The server had an error while processing this session."
         self._do(self._protocol.fail("server_error", message))
 
-    async def _close(self, over: _Over) -> None:
+    async def _close(self, over: _Over, writer: asyncio.Task[bool]) -> None:
         """Send what is queued, then close; a client that does not read is cut off."""
+        self._outbox.end(drop=over.code == OVERLOAD)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                while over.code != OVERLOAD and not self._outbound.empty():
-                    event = self._outbound.get_nowait()
-                    await self._socket.send_str(orjson.dumps(event).decode())
-                await self._socket.close(code=over.code, message=over.reason.encode()[:123])
+                self.said_goodbye = await writer
+                if self.said_goodbye:
+                    await self._socket.close(code=over.code, message=over.reason.encode()[:123])
         except (TimeoutError, ConnectionError):
+            self.said_goodbye = False
+        if not self.said_goodbye:
             log.info("the client was not there to say goodbye")
 
 

@@ -1,6 +1,7 @@
 """Whole sessions over the real wire, with real voice activity and a recogniser that says "word"."""
 
 import asyncio
+import contextlib
 import gc
 import weakref
 from pathlib import Path
@@ -19,6 +20,7 @@ from realtime.app import SERVER
 from routes.metrics import METRICS
 
 FRAME_MS = 32
+BUFFER = "input_audio_buffer"
 DELTA = "conversation.item.input_audio_transcription.delta"
 COMPLETED = "conversation.item.input_audio_transcription.completed"
 FAILED = "conversation.item.input_audio_transcription.failed"
@@ -322,18 +324,34 @@ async def test_semantic_vad_is_accepted(running: Running, speech: Samples) -> No
         await transcribed(client, 2)
 
 
-async def test_a_client_that_does_not_read_is_closed_with_1013(tmp_path: Path) -> None:
+async def test_a_client_that_does_not_read_is_closed_with_1013(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime.session.SEND_SECONDS", 0.5)
     running = await built(tmp_path, NULL, outbound_events=8)
     async with running.client() as client:
         await client.next("session.created")
-        bad = "x" * 100
-        for _ in range(40_000):
-            if running.app[SERVER].endpoint.sessions:
-                await client.socket.send_str(bad)
+        with contextlib.suppress(ConnectionError):
+            while running.app[SERVER].endpoint.sessions:
+                await client.send("no.such.event", event_id="x" * 500)
         assert await client.closed() in (1013, 1006)
         await _until(lambda: not running.app[SERVER].endpoint.sessions)
     code = {"code": "1013"}
     assert running.app[METRICS].get_sample_value("antiphon_sessions_closed_total", code) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [("conversation.item.delete", "error"), ("input_audio_buffer.clear", f"{BUFFER}.cleared")],
+)
+async def test_thousands_of_events_at_once_are_all_answered(
+    running: Running, sent: str, answer: str
+) -> None:
+    async with running.client() as client:
+        for _ in range(9000):
+            await client.send(sent, item_id="nowhere")
+        for _ in range(9000):
+            await client.next(answer)
 
 
 async def test_a_silent_client_is_sent_away(tmp_path: Path) -> None:
@@ -353,6 +371,18 @@ async def test_a_client_that_only_answers_pings_is_silent(tmp_path: Path) -> Non
         assert await client.closed() == 1001
         answering.cancel()
         assert client.of("error")[0]["error"]["code"] == "session_idle_timeout"
+
+
+async def test_a_connection_that_is_lost_is_counted(running: Running) -> None:
+    async with running.url() as url, connect(url + QUERY) as client:
+        await client.next("session.created")
+        assert client.socket._response.connection is not None
+        transport = client.socket._response.connection.transport
+        assert transport is not None
+        transport.abort()
+        await _until(lambda: not running.app[SERVER].endpoint.sessions)
+    code = {"code": "1006"}
+    assert running.app[METRICS].get_sample_value("antiphon_sessions_closed_total", code) == 1
 
 
 async def test_a_session_ends_at_its_longest(tmp_path: Path) -> None:
