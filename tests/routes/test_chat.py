@@ -432,7 +432,7 @@ async def test_a_client_that_leaves_ends_every_answer(stream: bool, n: int) -> N
     body = {"model": "tiny", "messages": USER, "stream": stream, "n": n}
     async with serving(language=model) as client:
         sending = asyncio.create_task(client.post(PATH, json=body, timeout=ClientTimeout(30)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await model.started.wait()
             if stream:
                 response = await sending

@@ -236,7 +236,7 @@ async def test_a_client_that_leaves_ends_every_answer() -> None:
         await response.content.readuntil(b"Hel")
         assert model.running == 4
         response.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await model.idle.wait()
 
 

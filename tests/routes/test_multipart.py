@@ -202,6 +202,6 @@ async def test_a_client_that_leaves_leaves_no_file_behind(
         writer.write(head.encode() + bytes(1_000_000))
         await writer.drain()
         writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await closed.wait()
     assert os.listdir(tmp_path) == []

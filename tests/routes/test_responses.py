@@ -412,7 +412,7 @@ async def test_a_client_that_leaves_ends_the_answer_and_nothing_is_stored(stream
     async with serving(language=language) as client:
         body = {"model": "tiny", "input": "Hi", "stream": stream}
         sending = asyncio.create_task(client.post(PATH, json=body, timeout=ClientTimeout(30)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await language.started.wait()
             if stream:
                 response = await sending

@@ -236,7 +236,7 @@ async def test_a_client_that_leaves_ends_the_transcription(stream: str) -> None:
         sending = asyncio.create_task(
             client.post(PATH, data=form(stream=stream), timeout=ClientTimeout(30))
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await script.started.wait()
             if stream == "true":
                 response = await sending
