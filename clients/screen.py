@@ -8,6 +8,7 @@ from rich.live import Live
 from rich.text import Text
 
 from clients.captions import Line, Utterance
+from clients.talk_screen import latest, printable
 from clients.wire import ClientError, clock
 
 
@@ -38,7 +39,7 @@ class Screen:
         if not self._live:
             return
         lines = [_growing(u) for u in utterances if u.settled or u.unsettled]
-        self._live.update(Text("\n").join(lines), refresh=True)
+        self._live.update(latest(self._console, Text("\n").join(lines)), refresh=True)
 
     def line(self, line: Line) -> None:
         """Write a finished line."""
@@ -47,19 +48,20 @@ class Screen:
             self.notice(f"{stamp}{line.problem}")
         if not line.text:
             return
-        self._console.print(Text.assemble((stamp, "dim"), line.text), soft_wrap=True)
+        text = printable(line.text)
+        self._console.print(Text.assemble((stamp, "dim"), text), soft_wrap=True)
         if self._file:
             try:
-                print(f"{stamp}{line.text}", file=self._file, flush=True)
+                print(f"{stamp}{text}", file=self._file, flush=True)
             except OSError as error:
                 raise ClientError(f"The output cannot be written: {error.strerror}.") from error
 
     def notice(self, text: str) -> None:
-        self._notices.print(Text(text, "dim"), soft_wrap=True)
+        self._notices.print(Text(printable(text), "dim"), soft_wrap=True)
 
 
 def _growing(utterance: Utterance) -> Text:
-    settled, unsettled = utterance.settled.lstrip(), utterance.unsettled
+    settled, unsettled = printable(utterance.settled).lstrip(), printable(utterance.unsettled)
     if not settled:
         unsettled = unsettled.lstrip()
     stamp = (f"[{clock(utterance.start)}] ", "dim")

@@ -63,7 +63,7 @@ class LiveScreen:
         if self._live and self._shown != turns:
             self._shown = list(turns)
             lines = [_line(turn.speaker, turn.settled, turn.unsettled) for turn in turns]
-            self._live.update(Text("\n").join(lines), refresh=True)
+            self._live.update(latest(self._console, Text("\n").join(lines)), refresh=True)
 
     def line(self, said: Said) -> None:
         text = f"{said.text}{_CUT}" if said.cut else said.text
@@ -139,6 +139,11 @@ def _line(speaker: Speaker, settled: str, unsettled: str = "") -> Text:
         unsettled = unsettled.lstrip()
     said = printable(settled).lstrip()
     return Text.assemble((name, style), said, (printable(unsettled), "dim"))
+
+
+def latest(console: Console, text: Text) -> Text:
+    """As much of the end of a growing text as the terminal has room for."""
+    return Text("\n").join(text.wrap(console, console.width)[-max(1, console.height - 1) :])
 
 
 def printable(text: str) -> str:

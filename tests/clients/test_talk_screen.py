@@ -43,6 +43,15 @@ def test_a_terminal_shows_turns_that_grow_and_unsettled_words_dimmed() -> None:
     assert "You: Sure enough.\n" in plain(out)
 
 
+def test_a_terminal_shows_the_latest_words_of_a_turn_that_is_too_long_for_it() -> None:
+    out = io.StringIO()
+    with LiveScreen(Console(file=out, force_terminal=True, width=20, height=5)) as screen:
+        screen.grow([Growing("assistant", " ".join(f"word{n}" for n in range(60)))])
+        shown = out.getvalue()
+    assert "word59" in shown
+    assert shown.count("\n") < 5
+
+
 def test_an_answer_grows_where_the_user_writes() -> None:
     console, out = terminal()
     with TypingScreen(console) as screen:
