@@ -145,7 +145,7 @@ def typed() -> Iterator[Callable[[str], int]]:
 
 
 async def until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not reached():  # noqa: ASYNC110 - what a thread does tells no event
             await asyncio.sleep(0.01)
 

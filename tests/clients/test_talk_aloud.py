@@ -96,7 +96,7 @@ async def test_a_question_is_answered_aloud_until_somebody_speaks_over_the_answe
 
     async with far(streams(*map(far_chunk, (STORY,)), far_chunk(finish="stop"))) as provider:
         app = await asyncio.to_thread(create_app, configuration(provider), tmp_path)
-        async with serving(app, configuration(provider), None) as url, asyncio.timeout(40):
+        async with serving(app, configuration(provider), None) as url, asyncio.timeout(120):
             passing = asyncio.create_task(room.run())
             talking = asyncio.create_task(converse(url))
             await asyncio.sleep(0.5)

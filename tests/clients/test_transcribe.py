@@ -311,7 +311,7 @@ async def test_the_bar_shows_the_upload_and_then_the_position(tmp_path: Path) ->
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(f"data: {json.dumps(delta(0, 4, 'So'))}\n\n".encode())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while "transcribed 00:04 of 00:10" not in screen.getvalue():  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         shown.set()
