@@ -171,12 +171,12 @@ class ConversationProtocol:
 
     def expire(self) -> list[Action]:
         """The session has lasted as long as it may."""
-        over = self._answers.fail_all("session_expired", "The session has expired.")
+        over = self.leave("session_expired", "The session has expired.")
         return [*over, *expired(self._wire, self._terms.max_seconds)]
 
-    def leave(self) -> list[Action]:
-        """The server stops: nothing that was begun stays open."""
-        return self._answers.fail_all("server_shutdown", "The server is shutting down.")
+    def leave(self, code: str, message: str) -> list[Action]:
+        """The session is about to end, for this reason: nothing that was begun stays open."""
+        return self._answers.fail_all(code, message)
 
     def fail(self, code: str, message: str, kind: str = "server_error") -> list[Action]:
         """Tell the client of something that went wrong beside its events and the graph."""

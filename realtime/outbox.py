@@ -31,7 +31,9 @@ class Outbox:
         return len(self._waiting) <= self._most // 2 and self._bytes <= ROOMY_BYTES
 
     def put(self, event: ServerEvent) -> None:
-        """Raises `OutboxFull`."""
+        """Raises `OutboxFull`. After the end, nothing is taken."""
+        if self._over:
+            return
         if len(self._waiting) >= self._most:
             raise OutboxFull
         written = orjson.dumps(event)

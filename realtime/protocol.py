@@ -172,8 +172,8 @@ class RealtimeProtocol:
         """The session has lasted as long as it may."""
         return expired(self._wire, self._terms.max_seconds)
 
-    def leave(self) -> list[Action]:
-        """The server stops: there is nothing to close here."""
+    def leave(self, code: str, message: str) -> list[Action]:
+        """The session is about to end: there is nothing to close here."""
         return []
 
     def fail(self, code: str, message: str, kind: str = "server_error") -> list[Action]:

@@ -7,6 +7,7 @@ session says with which code the socket is closed.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -103,7 +104,7 @@ class SessionProtocol(Protocol):
 
     def expire(self) -> list[Action]: ...
 
-    def leave(self) -> list[Action]: ...
+    def leave(self, code: str, message: str) -> list[Action]: ...
 
     def fail(self, code: str, message: str, kind: str = "server_error") -> list[Action]: ...
 
@@ -165,7 +166,8 @@ class Session:
         return over
 
     def end(self, code: int, reason: str = "") -> None:
-        """Ask the session to end, from outside."""
+        """Ask the session to end, from outside; what it sends after this is not told."""
+        self._outbox.end(drop=False)
         if not self._ending.done():
             self._ending.set_result(_Over(code, reason))
 
@@ -178,7 +180,7 @@ class Session:
         deadline = loop.time() + seconds
         while self.graph.busy and loop.time() < deadline:  # noqa: ASYNC110 - a few seconds, once
             await asyncio.sleep(0.05)
-        self._do(self._protocol.leave())
+        self._do(self._protocol.leave("server_shutdown", "The server is shutting down."))
         self.end(GOING_AWAY, "the server is shutting down")
         await self._closed.wait()
 
@@ -204,7 +206,9 @@ class Session:
             await asyncio.sleep(0)
 
     def _expire(self, code: str, message: str) -> NoReturn:
+        self._do(self._protocol.leave(code, message))
         self._do(self._protocol.fail(code, message, "invalid_request_error"))
+        self._outbox.end(drop=False)
         raise _Over(GOING_AWAY, code)
 
     async def _receive(self, text: str) -> None:
@@ -294,6 +298,8 @@ class Session:
 
     def _fail(self) -> None:
         message = "The server had an error while processing this session."
+        with suppress(Exception):  # it may be the protocol that failed
+            self._do(self._protocol.leave("server_error", message))
         self._do(self._protocol.fail("server_error", message))
 
     async def _close(self, over: _Over, writer: asyncio.Task[bool]) -> None:

@@ -375,14 +375,15 @@ class TestTurns:
                 lengths[event["item_id"]] += len(base64.b64decode(event["delta"]))
         assert lengths == {"a": 3200, "b": 2400}
 
-    @pytest.mark.parametrize("end", ["expire", "leave"])
-    def test_a_session_that_ends_ends_its_responses_first(self, end: str) -> None:
+    @pytest.mark.parametrize("end", [("expire",), ("leave", "server_shutdown", "It stops.")])
+    def test_a_session_that_ends_ends_its_responses_first(self, end: tuple[str, ...]) -> None:
         talk = Talk()
         talk.script += [Model("One.", ends="never"), Model("Two.", ends="never")]
         respond(talk)
         respond(talk, conversation="none")
         before = len(talk.events)
-        talk.do(getattr(talk.protocol, end)())
+        name, *arguments = end
+        talk.do(getattr(talk.protocol, name)(*arguments))
         ended = [e["response"] for e in talk.events[before:] if e["type"] == "response.done"]
         assert [response["status"] for response in ended] == ["failed", "failed"]
         assert broken_rules(talk.events) == []

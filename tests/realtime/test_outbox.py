@@ -24,6 +24,7 @@ async def test_after_the_last_event_there_is_none(drop: bool, left: list[str | N
     outbox = Outbox(4)
     outbox.put({})
     outbox.end(drop=drop)
+    outbox.put({"type": "late"})
     assert [await outbox.get() for _ in left] == left
 
 
