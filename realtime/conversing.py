@@ -136,7 +136,7 @@ class ConversationProtocol:
                 return [Push(Clear(request=event.event_id or ""))]
             case SessionUpdate():
                 return self._update(event)
-            case ResponseCancel():
+            case ResponseCancel() if not self._cancels_deferred(event):
                 return self._cancel(event)
             case ClearOutput():
                 message = "Output audio buffers are cleared on WebRTC and SIP connections only."
@@ -191,6 +191,11 @@ class ConversationProtocol:
         message = f"More than {MAX_DEFERRED} events wait for audio that was committed before them."
         return [self._wire.error("too_many_events", message, None, event.event_id)]
 
+    def _cancels_deferred(self, event: ResponseCancel) -> bool:
+        """Whether this may be about a response that was asked for and has to wait."""
+        waits = any(isinstance(each, ResponseCreate) for each in self._deferred)
+        return waits and event.response_id is None
+
     def _settled(self, request: str | None) -> list[Action]:
         """One of the client's commits or clears was answered: go on with what waited for it."""
         if request is None:
@@ -217,6 +222,8 @@ class ConversationProtocol:
                     return [deleted, *self._understood(event.item_id)]
                 case ResponseCreate():
                     return self._respond(event)
+                case ResponseCancel():
+                    return self._cancel(event)
                 case _:
                     message = f"This session does not take '{event.type}' events."
                     return [self._wire.error("invalid_value", message, "type", event.event_id)]

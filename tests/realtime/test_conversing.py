@@ -26,6 +26,7 @@ from pipelines.frames import (
     Text,
     Transcript,
 )
+from realtime.events import read
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 
@@ -472,6 +473,16 @@ class TestErrors:
         events = talk.client({"type": "input_audio_buffer.commit", "event_id": "c"})
         assert the_error(events)["event_id"] == "c"
         assert "conversation.item.added" in types(typed(talk, "still here"))
+
+    def test_a_cancel_comes_after_the_response_that_was_asked_for_before_it(self) -> None:
+        talk = Talk()
+        talk.script.append(Model("Never mind.", ends="never"))
+        commit = talk.protocol.receive(read({"type": "input_audio_buffer.commit"}))
+        assert respond(talk) + talk.client({"type": "response.cancel"}) == []
+        talk.do(commit)
+        responses = [e["response"]["status"] for e in talk.events if "response" in e]
+        assert responses == ["in_progress", "cancelled"]
+        assert the_error(talk.events)["code"] == "input_audio_buffer_commit_empty"
 
 
 def test_json_of_any_event_is_serialisable() -> None:
