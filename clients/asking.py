@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from clients.commands import Command, Notice, Send
-from clients.wire import as_text
+from clients.wire import as_object, as_text
 
 _REQUEST: Final = "answer"
 """The id of our requests, which comes back with their errors."""
@@ -81,12 +81,12 @@ class Asking:
         """`response.done`"""
         if response_of(event) == self._active:
             self._active = None
-        told = self._ending(event.get("response") or {})
+        told = self._ending(as_object(event.get("response")))
         return told + (self._ask_again() if not self.busy else [])
 
     def refused(self, event: Mapping[str, Any]) -> list[Command]:
         """`error`, of a request for an answer or of anything else"""
-        error = event.get("error") or {}
+        error = as_object(event.get("error"))
         message = message_of(error) or "The server reports an error."
         if error.get("event_id") == _REQUEST:
             self._asked = self._unwanted = False
@@ -94,14 +94,14 @@ class Asking:
                 self._due = True
                 return []
             self.failure = message
-        return [] if error.get("code") in _HARMLESS else [Notice(message)]
+        return [] if as_text(error.get("code")) in _HARMLESS else [Notice(message)]
 
     def _ask_again(self) -> list[Command]:
         due, self._due = self._due, False
         return self.ask() if due else []
 
     def _ending(self, response: Mapping[str, Any]) -> list[Command]:
-        details = response.get("status_details") or {}
+        details = as_object(response.get("status_details"))
         match response.get("status"):
             case "failed":
                 self.failure = message_of(details.get("error")) or "The answer failed."

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clients.wire import as_text
+from clients.wire import as_object, as_text
 
 _TRANSCRIPTION = "conversation.item.input_audio_transcription"
 _TENTATIVE = "antiphon.transcription.tentative"
@@ -53,7 +53,9 @@ class Captions:
         item = as_text(event.get("item_id"))
         match event.get("type"):
             case "input_audio_buffer.speech_started":
-                self._at(item).start = self.base + float(event.get("audio_start_ms", 0)) / 1000
+                begun = event.get("audio_start_ms")
+                if isinstance(begun, int | float):
+                    self._at(item).start = self.base + begun / 1000
             case "input_audio_buffer.committed":
                 self._at(item).committed = True
             case "input_audio_buffer.cleared":
@@ -68,8 +70,10 @@ class Captions:
             case str(kind) if kind == f"{_TRANSCRIPTION}.completed":
                 return self._done(item, as_text(event.get("transcript")), None)
             case str(kind) if kind == f"{_TRANSCRIPTION}.failed":
-                error = event.get("error") or {}
-                reason = as_text(error.get("message")) or "the transcription failed"
+                reason = (
+                    as_text(as_object(event.get("error")).get("message"))
+                    or "the transcription failed"
+                )
                 return self._done(item, self._at(item).settled, reason)
         return None
 

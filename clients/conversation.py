@@ -24,7 +24,7 @@ from clients.commands import (
 )
 from clients.playback import Playback
 from clients.turns import Growing, Pace, Said, Speaker, Turn
-from clients.wire import as_text
+from clients.wire import as_object, as_text
 
 TAIL: Final = 0.3
 """Seconds that a room goes on sounding when the loudspeaker is silent."""
@@ -207,7 +207,7 @@ class Conversation:
             case "output_audio.delta":
                 return self._sound(self._answer(event), as_text(event.get("delta")))
             case "output_item.done":
-                turn_done = self._turns.get(as_text((event.get("item") or {}).get("id")))
+                turn_done = self._turns.get(as_text(as_object(event.get("item")).get("id")))
                 if turn_done is not None:
                     turn_done.whole = True
         return []

@@ -37,6 +37,7 @@ from clients.wire import (
     ClientError,
     Unavailable,
     api_key,
+    as_object,
     as_text,
     lost,
     open_socket,
@@ -232,7 +233,7 @@ class Listener:
             self._screen.grow(captions.open)
 
     def _complain(self, event: dict[str, Any]) -> None:
-        error = event.get("error") or {}
+        error = as_object(event.get("error"))
         if error.get("code") != "input_audio_buffer_commit_empty":
             self._screen.notice(f"The server says: {as_text(error.get('message'))}")
 

@@ -176,11 +176,16 @@ def read_event(message: str | bytes) -> dict[str, Any]:
 
 def refused(event: Mapping[str, Any]) -> ClientError:
     """What an `error` event in answer to the first `session.update` means."""
-    error = event.get("error") or {}
+    error = as_object(event.get("error"))
     message = as_text(error.get("message")) or "The server refused the session."
     if error.get("type", "invalid_request_error") == "invalid_request_error":
         return ClientError(message)
     return Unavailable(message)
+
+
+def as_object(value: Any) -> Mapping[str, Any]:
+    """A field that should be an object, whatever the server put there."""
+    return value if isinstance(value, dict) else {}
 
 
 def as_text(value: Any) -> str:
