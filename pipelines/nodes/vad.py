@@ -11,9 +11,7 @@ spoken after an answer for the idle timeout, the silence itself is committed.
 """
 
 import asyncio
-from typing import ClassVar, TypeGuard
-
-import numpy as np
+from typing import ClassVar
 
 from pipelines.context import Context
 from pipelines.frames import (
@@ -34,8 +32,9 @@ from pipelines.frames import (
     SpeechStopped,
     Transcript,
 )
-from pipelines.graph import Inbox, Node, Policy
+from pipelines.graph import Node
 from pipelines.idle import IdleTimer
+from pipelines.nodes.vad_input import BATCH, AudioInbox, buffer_full, too_little
 from pipelines.nodes.vad_settings import Settings as Settings
 from pipelines.scoring import Scorer
 from pipelines.turn_ends import TextTurnModel, TurnJudge, TurnModel
@@ -52,9 +51,6 @@ from pipelines.turns import (
 )
 from pipelines.windows import History, Windows
 
-INBOX = 4096
-BATCH = SAMPLE_RATE
-"""Most samples that are scored together."""
 LEAST_COMMIT = SAMPLE_RATE // 10
 """Samples below which there is nothing to commit (100 ms, as OpenAI's server has it)."""
 JUDGED = 8 * SAMPLE_RATE
@@ -83,8 +79,7 @@ class VoiceActivity(Node):
         super().__init__(name)
         self._settings = settings
         self._context = context
-        self._inbox = Inbox(INBOX, Policy.WAIT)
-        self._queued = 0
+        self._inbox = AudioInbox()
         self._turns = TurnTaker(settings.turns())
         self._windows = Windows(WINDOW)
         self._scorer = Scorer(
@@ -106,12 +101,10 @@ class VoiceActivity(Node):
     @property
     def backlog(self) -> int:
         """Samples queued."""
-        return self._queued
+        return self._inbox.samples
 
     def receive(self, frame: Frame) -> None:
         """Queue a frame; everything is done in order."""
-        if _is_uncut(frame):
-            self._queued += len(frame.samples)
         self._inbox.put(frame)
 
     def overhear(self, frame: Frame) -> None:
@@ -155,7 +148,7 @@ class VoiceActivity(Node):
             case Audio(item=str()) | Commit(item=str()):
                 self.emit(frame)  # an utterance already
             case Audio():
-                await self._hear(self._gather(frame))
+                await self._hear(self._inbox.gather(frame))
                 self._heard_at = _now()
             case Commit(request=request):
                 self._commit(request)
@@ -171,17 +164,6 @@ class VoiceActivity(Node):
                     self._idle.answer(_now())
             case _:
                 self.emit(frame)
-
-    def _gather(self, first: Audio) -> Samples:
-        """The audio at the inbox's head, joined up to a bound, so that it is scored at once."""
-        pieces = [first.samples]
-        total = len(first.samples)
-        while _is_uncut(following := self._inbox.peek()) and total < BATCH:
-            self._inbox.pop()
-            pieces.append(following.samples)
-            total += len(following.samples)
-        self._queued -= total
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     # Hearing
 
@@ -344,14 +326,7 @@ class VoiceActivity(Node):
         self._send(at, fitting)
         if len(fitting) < len(samples) and not self._overflowed:
             self._overflowed = True
-            seconds = self._context.bounds.manual_buffer
-            self.emit(
-                Error(
-                    "input_audio_buffer_full",
-                    f"The input audio buffer holds at most {seconds:g} seconds. Commit or clear "
-                    "it; audio after that is not kept.",
-                )
-            )
+            self.emit(buffer_full(self._context.bounds.manual_buffer))
 
     def _flush_rest(self) -> None:
         """Take what does not fill a window, which a commit includes."""
@@ -371,7 +346,7 @@ class VoiceActivity(Node):
         start = self._start if self._item else self._unspoken_start()
         available = self._position - start
         if available < LEAST_COMMIT:
-            self._refuse_commit(available, request)
+            self.emit(too_little(available, request))
             return
         if self._item is None:
             self._open(start)
@@ -380,14 +355,6 @@ class VoiceActivity(Node):
 
     def _unspoken_start(self) -> int:
         return self._position if self._history.start is None else self._history.start
-
-    def _refuse_commit(self, available: int, request: str | None) -> None:
-        milliseconds = available / SAMPLE_RATE * 1000
-        message = (
-            "Error committing input audio buffer: buffer too small. Expected at least 100ms of "
-            f"audio, but buffer only has {milliseconds:.2f}ms of audio."
-        )
-        self.emit(Error("input_audio_buffer_commit_empty", message, request=request))
 
     def _clear(self, request: str | None) -> None:
         self._position += len(self._windows.flush())
@@ -428,8 +395,3 @@ class VoiceActivity(Node):
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _is_uncut(frame: Frame | None) -> TypeGuard[Audio]:
-    """Whether it is sound that may have utterances in it."""
-    return isinstance(frame, Audio) and frame.item is None
