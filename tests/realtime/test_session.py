@@ -340,6 +340,24 @@ async def test_a_client_that_does_not_read_is_closed_with_1013(
     assert running.app[METRICS].get_sample_value("antiphon_sessions_closed_total", code) == 1
 
 
+async def test_a_client_that_is_slow_to_answer_a_close_still_hears_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime.session.CLOSE_SECONDS", 0.05)
+    running = await built(tmp_path, NULL, session_seconds=0.3)
+    async with running.client() as client:
+        assert client.socket._response.connection is not None
+        transport = client.socket._response.connection.transport
+        assert transport is not None
+        transport.pause_reading()
+        await _until(lambda: running.app[SERVER].endpoint.sessions)
+        await _until(lambda: not running.app[SERVER].endpoint.sessions)
+        await asyncio.sleep(0.1)
+        transport.resume_reading()
+        assert await client.closed() == 1001
+        assert client.of("error")[0]["error"]["code"] == "session_expired"
+
+
 @pytest.mark.parametrize(
     ("sent", "answer"),
     [("conversation.item.delete", "error"), ("input_audio_buffer.clear", f"{BUFFER}.cleared")],
