@@ -173,7 +173,7 @@ class RemoteModel:
         `EngineError`."""
         endpoint = self._provider.endpoint
         reading = Reading(endpoint)
-        path, body = question(request, limit=endpoint.token_limit)
+        path, body = question(request, limit=endpoint.token_limit, templates=not endpoint.is_openai)
         async with self._asked(path, body) as response, aclosing(self._data(response)) as stream:
             async for data in stream:
                 if data == DONE:

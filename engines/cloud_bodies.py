@@ -11,12 +11,15 @@ from engines.generation import Chat, Format, Generate, Plain, Sampling, Tool, To
 PLAIN_SAMPLING = Sampling()
 
 
-def question(request: Generate, *, limit: str) -> tuple[str, dict[str, Any]]:
+def question(
+    request: Generate, *, limit: str, templates: bool = True
+) -> tuple[str, dict[str, Any]]:
     """The path and the body, without its model, that ask for a stream of the answer.
 
-    `limit` is the provider's name for the most tokens. What is left at its default is left out:
-    some models refuse every temperature, others every field they do not know. `truncate` has no
-    name there.
+    `limit` is the provider's name for the most tokens; one without `templates` refuses variables of
+    chat templates, and knows of them the effort to think alone. What is left at its default is
+    left out: some models refuse every temperature, others every field they do not know. `truncate`
+    has no name there.
     """
     body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
     body |= _sampling(request.sampling)
@@ -30,7 +33,7 @@ def question(request: Generate, *, limit: str) -> tuple[str, dict[str, Any]]:
             body |= _present(max_tokens=request.max_tokens, logprobs=request.logprobs)
             return "/completions", body
         case Chat() as chat:
-            body |= _chat(chat)
+            body |= _chat(chat) | _variables(chat.template, templates)
             body |= _present(**{limit: request.max_tokens})
             if request.logprobs is not None:
                 body |= {"logprobs": True, "top_logprobs": request.logprobs}
@@ -115,9 +118,13 @@ def _chat(chat: Chat) -> dict[str, Any]:
             body["tool_choice"] = _choice(chat.tool_choice)
         if not chat.parallel_tool_calls:
             body["parallel_tool_calls"] = False
-    if chat.template:
-        body["chat_template_kwargs"] = chat.template
     return body
+
+
+def _variables(template: Mapping[str, Any], templates: bool) -> dict[str, Any]:
+    if not templates:
+        return _present(reasoning_effort=template.get("reasoning_effort"))
+    return {"chat_template_kwargs": template} if template else {}
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:

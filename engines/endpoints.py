@@ -52,12 +52,15 @@ class Endpoint:
         return headers | ({"authorization": f"Bearer {self.api_key}"} if self.api_key else {})
 
     @property
+    def is_openai(self) -> bool:
+        host = urlsplit(self.base_url).hostname or ""
+        return host.endswith((".openai.com", ".openai.azure.com"))
+
+    @property
     def token_limit(self) -> str:
         """The field of a chat request with the most tokens. OpenAI's newer models refuse the old
         name, which is the only one that all others know."""
-        host = urlsplit(self.base_url).hostname or ""
-        own = host.endswith((".openai.com", ".openai.azure.com"))
-        return "max_completion_tokens" if own else "max_tokens"
+        return "max_completion_tokens" if self.is_openai else "max_tokens"
 
     def redacted(self, text: str) -> str:
         """`text` without the key."""

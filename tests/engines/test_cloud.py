@@ -310,6 +310,21 @@ async def test_a_connection_is_used_again_after_an_answer(
     assert len({sent.peer for sent in there.sent}) == 1
 
 
+async def test_openai_is_told_an_effort_and_no_variables_of_templates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    template = {"enable_thinking": True, "reasoning_effort": "low"}
+    request = Generate(Chat(({"role": "user", "content": "Hi"},), template=template))
+    async with far(streams(*ANSWER)) as there:
+        await generated(there.model, request)
+        monkeypatch.setattr(Endpoint, "is_openai", True)
+        await generated(there.model, request)
+    other, openais = (sent.body for sent in there.sent)
+    assert other["chat_template_kwargs"] == template
+    assert openais["reasoning_effort"] == "low"
+    assert "chat_template_kwargs" not in openais
+
+
 async def test_an_answer_does_not_wait_for_a_connection_that_stays_open() -> None:
     async with far(streams(*ANSWER, asyncio.Event())) as there:
         async with asyncio.timeout(30):

@@ -82,6 +82,18 @@ def test_what_only_local_servers_know_is_sent_when_it_is_asked_for() -> None:
     assert body["chat_template_kwargs"] == {"enable_thinking": False}
 
 
+def test_who_has_no_chat_templates_is_told_the_effort_alone() -> None:
+    """OpenAI refuses every field that it does not know, `chat_template_kwargs` too."""
+    for template, told in (
+        ({"enable_thinking": True, "reasoning_effort": "low"}, {"reasoning_effort": "low"}),
+        ({"enable_thinking": False}, {}),
+    ):
+        chat = Chat((USER,), template=template)
+        _, body = question(Generate(chat), limit="max_completion_tokens", templates=False)
+        assert body == asked() | told
+        is_openais(body)
+
+
 @pytest.mark.parametrize("mode", ["none", "required"])
 def test_whether_a_tool_has_to_be_called_is_a_word(mode: Any) -> None:
     body = asked(prompt=Chat((USER,), (LOOK,), ToolChoice(mode)))

@@ -55,3 +55,8 @@ def test_the_key_is_not_shown_and_is_struck_out_of_texts() -> None:
 
 def test_a_placeholder_for_a_key_is_a_word_like_others() -> None:
     assert Endpoint("far", "http://x/v1", "ollama").redacted("ask ollama") == "ask ollama"
+
+
+def test_who_is_openai_is_told_by_the_host() -> None:
+    bases = ("https://eu.api.openai.com/v1", "https://api.openai.com.evil.example/v1")
+    assert [Endpoint("far", base).is_openai for base in bases] == [True, False]
