@@ -142,31 +142,52 @@ def chat_messages(items: Iterable[Item], instructions: str) -> tuple[Mapping[str
     before them, are one message.
     """
     items = tuple(items)
-    called = {item.call_id: item for item in items if isinstance(item, FunctionCall)}
-    results = {item.call_id: item for item in items if isinstance(item, FunctionCallOutput)}
-    messages = _Messages(instructions, tuple(called))
-    for item in items:
+    results = _results(items)
+    calls = {result: call for call, result in results.items()}
+    messages = _Messages(instructions)
+    for place, item in enumerate(items):
         match item:
             case Message():
                 messages.say(item)
-            case FunctionCall(call_id=name) if name in results:
+            case FunctionCall() if place in results:
                 messages.end_results()
             case FunctionCall(status="completed"):
                 messages.end_results()
-                messages.tell(item, None)
-            case FunctionCallOutput(call_id=name) if name in called and results[name] is item:
-                messages.tell(called[name], item.output)
+                messages.tell(place, item, None)
+            case FunctionCallOutput() if place in calls:
+                call = items[calls[place]]
+                assert isinstance(call, FunctionCall)
+                messages.tell(calls[place], call, item.output)
     return messages.all()
+
+
+def _results(items: Sequence[Item]) -> dict[int, int]:
+    """Where the result of each call is that has one, by the call's place.
+
+    Providers may give one id to several calls: a result is that of the newest before it.
+    """
+    newest = {
+        item.call_id: place
+        for place, item in reversed(tuple(enumerate(items)))
+        if isinstance(item, FunctionCall)
+    }
+    results: dict[int, int] = {}
+    for place, item in enumerate(items):
+        match item:
+            case FunctionCall(call_id=name):
+                newest[name] = place
+            case FunctionCallOutput(call_id=name) if name in newest:
+                results[newest[name]] = place
+    return results
 
 
 class _Messages:
     """Messages in the making, with calls that are to be told together."""
 
-    def __init__(self, instructions: str, order: Sequence[str]) -> None:
-        """`order` is that in which the calls were made."""
-        self._order = order
+    def __init__(self, instructions: str) -> None:
         self._told: list[dict[str, Any]] = []
-        self._calls: list[tuple[FunctionCall, str | None]] = []
+        self._calls: list[tuple[int, FunctionCall, str | None]] = []
+        """Each with its place, where the calls were made, and its result."""
         if instructions:
             self._told.append({"role": "system", "content": instructions})
 
@@ -176,12 +197,12 @@ class _Messages:
             self._end_calls()
             self._told.append({"role": item.role, "content": content})
 
-    def tell(self, call: FunctionCall, result: str | None) -> None:
-        self._calls.append((call, result))
+    def tell(self, place: int, call: FunctionCall, result: str | None) -> None:
+        self._calls.append((place, call, result))
 
     def end_results(self) -> None:
         """What is told next was called after the results so far were known."""
-        if self._calls and self._calls[-1][1] is not None:
+        if self._calls and self._calls[-1][2] is not None:
             self._end_calls()
 
     def all(self) -> tuple[Mapping[str, Any], ...]:
@@ -189,8 +210,7 @@ class _Messages:
         return tuple(self._told)
 
     def _in_order(self) -> list[FunctionCall]:
-        calls = [call for call, _ in self._calls]
-        return sorted(calls, key=lambda call: self._order.index(call.call_id))
+        return [call for _, call, _ in sorted(self._calls, key=lambda told: told[0])]
 
     def _end_calls(self) -> None:
         if not self._calls:
@@ -198,7 +218,7 @@ class _Messages:
         if not self._told or self._told[-1]["role"] != "assistant":
             self._told.append({"role": "assistant", "content": None})
         self._told[-1]["tool_calls"] = [_call(call) for call in self._in_order()]
-        for call, result in self._calls:
+        for _, call, result in self._calls:
             content = NO_RESULT if result is None else result
             self._told.append({"role": "tool", "tool_call_id": call.call_id, "content": content})
         self._calls.clear()
