@@ -20,9 +20,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from answering_provider import AnsweringProvider
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from scripted_page import Pages, Script, serve_scripted
 from voice import ROOT, WHISPER_NANO, say, silence, write_wav
+
+expect.set_options(timeout=30_000)
 
 SPOKEN = "How is the traffic this morning?"
 """What the fake microphone says, over and over, with pauses."""
@@ -83,7 +85,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A fresh profile that may use the microphone."""
     made = browser.new_context(permissions=["microphone", "clipboard-read", "clipboard-write"])
-    made.set_default_timeout(10_000)
+    made.set_default_timeout(30_000)
     yield made
     made.close()
 
@@ -166,7 +168,7 @@ class Server:
 
     def _wait(self) -> None:
         assert self.process is not None
-        end = time.monotonic() + 40
+        end = time.monotonic() + 120
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 break
