@@ -78,7 +78,7 @@ class ResponseStore:
         self._clock = clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._shared: dict[int, _Shared] = {}
-        self._named: dict[tuple[str, str], Item] = {}
+        self._named: dict[tuple[str, str], dict[int, Item]] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -94,7 +94,9 @@ class ResponseStore:
             if not shared.entries:
                 self.bytes += weight
             shared.entries += 1
-            self._named[owner, item["id"]] = item
+            named = self._named.setdefault((owner, item["id"]), {})
+            named.pop(id(item), None)
+            named[id(item)] = item
         self._tidy()
 
     def get(self, owner: str, id: str) -> Entry | None:
@@ -110,7 +112,8 @@ class ResponseStore:
     def item(self, owner: str, id: str) -> Item | None:
         """The item of this id in any response of the owner; the newest, if there are several."""
         self._tidy()
-        return self._named.get((owner, id))
+        named = self._named.get((owner, id))
+        return None if named is None else next(reversed(named.values()))
 
     def delete(self, owner: str, id: str) -> bool:
         """Whether there was one."""
@@ -137,8 +140,14 @@ class ResponseStore:
             if not shared.entries:
                 self.bytes -= shared.weight
                 del self._shared[id(item)]
-                if self._named.get((kept.owner, item["id"])) is item:
-                    del self._named[kept.owner, item["id"]]
+                self._forget(kept.owner, item)
+
+    def _forget(self, owner: str, item: Item) -> None:
+        """Other items may have the same id: clients send whole histories again, ids and all."""
+        named = self._named[owner, item["id"]]
+        del named[id(item)]
+        if not named:
+            del self._named[owner, item["id"]]
 
 
 def _weight(value: Any) -> int:

@@ -57,6 +57,18 @@ def test_a_conversation_outlives_the_responses_it_came_from() -> None:
     assert store.item("", "msg_1") is not None
 
 
+def test_an_item_that_was_sent_again_is_found_until_the_last_of_its_responses_is_gone() -> None:
+    store = ResponseStore()
+    store.put("", entry("resp_1", item("msg_1", "old")))
+    store.put("", entry("resp_2", item("msg_1", "new")))
+    assert store.item("", "msg_1") == item("msg_1", "new")
+    store.delete("", "resp_2")
+    assert store.item("", "msg_1") == item("msg_1", "old")
+    store.delete("", "resp_1")
+    assert store.item("", "msg_1") is None
+    assert store.bytes == 0
+
+
 def test_a_call_that_was_cut_off_is_no_part_of_the_conversation() -> None:
     def call(status: str) -> Item:
         return {"id": f"fc_{status}", "type": "function_call", "status": status}
