@@ -20,7 +20,7 @@ _AUTHORITY: Final = re.compile(
 _DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-_EXPOSED: Final = "Location, x-request-id"
+_EXPOSED: Final = "Location, Retry-After, x-request-id"
 _PREFLIGHT_SECONDS: Final = "600"
 _PRIVATE_NETWORK: Final = "Access-Control-Request-Private-Network"
 

@@ -184,7 +184,7 @@ async def test_a_page_of_an_allowed_origin_can_read_answers_and_errors() -> None
             response = await client.get(path, headers=headers)
             assert response.headers["Access-Control-Allow-Origin"] == "https://app.example"
             exposed = response.headers["Access-Control-Expose-Headers"]
-            assert exposed == "Location, x-request-id"
+            assert exposed == "Location, Retry-After, x-request-id"
             assert "Origin" in response.headers.getall("Vary")
 
 
