@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
-from engines.base import Outcome, Recipe, Waiting, Work
+from engines.base import EngineError, Outcome, Recipe, Waiting, Work
 from engines.devices import Device
 from engines.scheduler import Scheduler
 from engines.statistics import SchedulerMetrics
@@ -59,6 +59,10 @@ class Paced:
     stepped: set[int] = field(default_factory=set)
     """Jobs in a step now, of all workers."""
     dropped: list[int] = field(default_factory=list)
+    starts: list[EngineError | None] = field(default_factory=list)
+    """What the next starts fail with, the last first; each takes as long as a step."""
+    running: set[object] = field(default_factory=set)
+    """Its workers; who is taken out is dead, which is noticed in its step."""
 
     @property
     def order(self) -> list[tuple[str, ...]]:
@@ -85,14 +89,18 @@ class Paced:
 
     def drop(self, job: int) -> None:
         self.dropped.append(job)
+        self.lose(job)
+
+    def lose(self, job: int) -> None:
+        """The worker that kept the job's state is gone."""
         self.done.pop(job, None)
 
     def close(self) -> None:
-        self.done.clear()
+        """Nothing: what a worker kept goes with it."""
 
 
 class PacedWorker(InlineWorker):
-    """Steps take virtual time; no job is ever in two of them, and none starts dead."""
+    """Steps take virtual time. No job is ever in two of them, or in one where its state is not."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe.build)
@@ -100,13 +108,29 @@ class PacedWorker(InlineWorker):
         self._jobs: set[int] = set()
         self._died: set[int] = set()
 
+    async def start(self) -> None:
+        await super().start()
+        assert isinstance(self._engine, Paced)
+        self._engine.running.add(self)
+        if self._engine.starts:
+            fault = self._engine.starts.pop()
+            await asyncio.sleep(self._engine.base)
+            if fault is not None:
+                raise fault
+
     async def step(self, work: Sequence[Work], drops: Sequence[int]) -> Sequence[Outcome]:
         engine = self._engine
         assert isinstance(engine, Paced)
+        if self not in engine.running:
+            self._die(engine)
+        drops = [job for job in drops if job in self._jobs or job not in engine.done]
+        await super().step([], drops)
+        self._jobs.difference_update(drops)
         if not work:
-            return await super().step(work, drops)
+            return ()
         jobs = {each.job for each in work}
         assert not jobs & engine.stepped, "a job is in two seats"
+        assert not (jobs & set(engine.done)) - self._jobs, "a job's state is elsewhere"
         now = asyncio.get_running_loop().time()
         engine.log.append((now, tuple(_name(each) for each in work)))
         engine.stepped |= jobs
@@ -117,19 +141,34 @@ class PacedWorker(InlineWorker):
         finally:
             engine.meter.held -= self._cores
             engine.stepped -= jobs
-        self._die_of(work, engine)
-        return await super().step(work, drops)
+        if self not in engine.running or self._deadly(work):
+            self._die(engine)
+        return await super().step(work, ())
 
-    def _die_of(self, work: Sequence[Work], engine: Paced) -> None:
+    async def close(self) -> None:
+        if isinstance(self._engine, Paced):
+            self._lose_all(self._engine)
+            self._engine.running.discard(self)
+        await super().close()
+
+    def _deadly(self, work: Sequence[Work]) -> bool:
         for each in work:
             task = each.payload
             if isinstance(task, Task) and (
                 task.fault == "kill" or (task.fault == "die" and each.job not in self._died)
             ):
                 self._died.add(each.job)
-                for job in self._jobs:
-                    engine.done.pop(job, None)
-                raise WorkerDied("the worker died")
+                return True
+        return False
+
+    def _die(self, engine: Paced) -> None:
+        self._lose_all(engine)
+        raise WorkerDied("the worker died")
+
+    def _lose_all(self, engine: Paced) -> None:
+        for job in self._jobs:
+            engine.lose(job)
+        self._jobs.clear()
 
 
 def _name(work: Work) -> str:
