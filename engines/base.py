@@ -5,7 +5,7 @@ ever called from there. It never sees sessions, sockets or the event loop; it se
 part of a job that is ready now, and answers with `Outcome`s. The scheduler owns everything else.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal, Protocol
@@ -197,9 +197,10 @@ class Recipe:
     """Most jobs alive in the lane; the next one is refused with `Busy` (None: the default)."""
     cores: int = 1
     """Device cores one step occupies; 0 for work too small to be worth a grant."""
-    tick: float = 0.0
-    """Least seconds from the start of one step to that of the next on the same worker: what comes
-    meanwhile shares a step. For work so small that handing it over costs as much."""
+    ticks: Mapping[JobClass, float] = field(default_factory=dict)
+    """Least seconds from the start of one step to that of the next on the same worker, by the most
+    urgent class that is ready (none for those not named): what comes meanwhile shares a step. For
+    work so small that handing it over costs as much."""
     full_batch: int | None = None
     """Jobs that fill a step. With several workers, PARTIALs then gather behind steps of PARTIALs on
     each worker but the last, until so many wait, and FINALs do while so many PARTIALs wait: batches

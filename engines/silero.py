@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.base import EngineError, InvalidInput, Outcome, Recipe, UpTo, Work
+from engines.base import EngineError, InvalidInput, JobClass, Outcome, Recipe, UpTo, Work
 
 WINDOW = 512
 """Samples per probability, at 16 kHz."""
@@ -20,8 +20,9 @@ WINDOW = 512
 _CONTEXT = 64
 _STATE = 128
 _MOST_STREAMS_A_STEP = 64
-_TICK = 0.01
-"""Seconds, less than a window: many streams share a way to the thread; one alone never waits."""
+_TICKS = {JobClass.FINAL: 0.01, JobClass.PARTIAL: 0.02}
+"""Seconds, less than a window: many streams share a way to the thread; one alone never waits. Where
+an answer waits for the end of the turn, less of it is worth more steps."""
 
 Floats = NDArray[np.float32]
 
@@ -120,5 +121,5 @@ def recipe(cores: int) -> Recipe:
         worker="thread",
         workers=1,
         cores=0,
-        tick=_TICK,
+        ticks=_TICKS,
     )

@@ -1,6 +1,7 @@
 """A seat's life: start its worker, choose who steps, step, deliver, and mend what breaks."""
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -116,14 +117,24 @@ class Stepping:
         def most_urgent() -> float:
             return min(map(self._fairness.deadline, self._ready(seat)), default=float("inf"))
 
-        if (early := seat.stepped_at + self._recipe.tick - _now()) > 0:
-            await asyncio.sleep(early)
+        await self._gather(seat)
         async with self._device.grant(self._recipe.cores, most_urgent):
             # What is ready is asked again: it may have changed, or gone, while the device was busy.
             fitting = self._fitting(seat)
             chosen = self._recipe.select(fitting) if fitting else ()
             if chosen:
                 await self._step(seat, _apart([e for e in chosen if isinstance(e, Ticket)]))
+
+    async def _gather(self, seat: Seat) -> None:
+        """Wait out the tick of the most urgent job; a more urgent one may come and shorten it."""
+        while ready := [ticket.kind for ticket in self._ready(seat)]:
+            early = seat.stepped_at + self._recipe.ticks.get(min(ready), 0.0) - _now()
+            if early <= 0:
+                return
+            seat.wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(early):
+                    await seat.wake.wait()
 
     def _fitting(self, seat: Seat) -> list[Ticket]:
         """The jobs of the next step, as many as there are slots for, the most urgent first."""

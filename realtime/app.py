@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -55,7 +56,9 @@ def create_app(configuration: Configuration, data_dir: Path) -> web.Application:
     app = web.Application(client_max_size=configuration.limits.upload_bytes)
     engines = _engines(configuration, data_dir)
     captions = load_plan(CAPTIONS)
-    recording = Recording(captions, engines.models, engines.open_voice_activity)
+    recording = Recording(
+        captions, engines.models, partial(engines.open_voice_activity, JobClass.PARTIAL)
+    )
     services = Services(
         version=version("antiphon"),
         settings=_route_settings(configuration),
@@ -98,7 +101,7 @@ class _Engines:
     models: ModelStore
     language: LanguageModels
     voices: Voices
-    open_voice_activity: Callable[[str], Ticket]
+    open_voice_activity: Callable[[JobClass, str], Ticket]
 
 
 def _engines(configuration: Configuration, data_dir: Path) -> _Engines:
@@ -115,8 +118,8 @@ def _engines(configuration: Configuration, data_dir: Path) -> _Engines:
     models = ModelStore(catalogue, scheduler)
     lane = scheduler.open(silero.recipe(cores()))
 
-    def open_voice_activity(owner: str) -> Ticket:
-        return lane.submit(None, owner=owner, kind=JobClass.PARTIAL, streaming=True)
+    def open_voice_activity(kind: JobClass, owner: str) -> Ticket:
+        return lane.submit(None, owner=owner, kind=kind, streaming=True)
 
     language = LanguageModels(models, configuration)
     voices = Voices(models, configuration.voices, defaults.voice)

@@ -5,11 +5,12 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 from aiohttp import web
 
-from engines.base import EngineError
+from engines.base import EngineError, JobClass
 from engines.models import ModelStore
 from engines.tickets import Owner, Ticket
 from pipelines.context import Bounds, Context, Speakers, Writers
@@ -71,7 +72,7 @@ class Models:
     """What the sessions' pipelines use."""
 
     recognisers: ModelStore
-    open_voice_activity: Callable[[str], Ticket]
+    open_voice_activity: Callable[[JobClass, str], Ticket]
     writers: Writers
     speakers: Speakers
 
@@ -178,11 +179,12 @@ class RealtimeEndpoint:
 
     def _graph(self, opened: Opened, deliver: Callable[[Frame], None], gate: CountedGate) -> Graph:
         limits = self._configuration.limits
-        return self._kinds[opened.opening.kind].plan.build(
+        kind = self._kinds[opened.opening.kind]
+        return kind.plan.build(
             Context(
                 owner=Owner(opened.id, opened.opening.tenant),
                 models=self._models.recognisers,
-                open_voice_activity=self._models.open_voice_activity,
+                open_voice_activity=partial(self._models.open_voice_activity, kind.hearing),
                 new_item=lambda: new_id("item"),
                 deliver=deliver,
                 bounds=Bounds(manual_buffer=limits.manual_buffer_seconds),

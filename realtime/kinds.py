@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engines.audio import Decoder
+from engines.base import JobClass
 from engines.models import ModelStore
 from engines.recognition import RecognitionOptions
 from engines.voices import Voices
@@ -43,6 +44,8 @@ class SessionKind(Protocol):
     """One of the two."""
 
     plan: Plan
+    hearing: JobClass
+    """How urgent it is to know whether somebody speaks."""
 
     def protocol(self, opened: Opened) -> SessionProtocol:
         """The protocol of a new session."""
@@ -64,6 +67,8 @@ class SessionKind(Protocol):
 
 class TranscriptionSessions:
     """Sessions that write down what is said."""
+
+    hearing = JobClass.PARTIAL
 
     def __init__(
         self,
@@ -119,6 +124,8 @@ class TranscriptionSessions:
 
 class ConversationSessions:
     """Sessions that listen and answer."""
+
+    hearing = JobClass.FINAL
 
     def __init__(
         self,

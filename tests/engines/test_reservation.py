@@ -144,13 +144,29 @@ async def test_a_full_batch_of_partials_takes_the_last_seat() -> None:
 async def test_what_comes_within_a_tick_shares_a_step() -> None:
     engine = Paced(base=0.001)
     async with scheduling() as scheduler:
-        lane = scheduler.open(recipe(engine, tick=0.02, select=same_group))
+        ticks = {JobClass.PARTIAL: 0.02}
+        lane = scheduler.open(recipe(engine, ticks=ticks, select=same_group))
         for n in range(7):
-            lane.submit(Task(f"t{n}"), owner="a")
+            lane.submit(Task(f"t{n}"), owner="a", kind=JobClass.PARTIAL)
             await asyncio.sleep(0.006)
         await asyncio.sleep(0.1)
         # The first is alone and does not wait; the others come at 6, 12, 18, then 24, 30, 36 ms.
         assert engine.order == [("t0",), ("t1", "t2", "t3"), ("t4", "t5", "t6")]
+
+
+async def test_an_urgent_job_shortens_the_tick_of_those_that_wait() -> None:
+    engine = Paced(base=0.001)
+    async with scheduling() as scheduler:
+        ticks = {JobClass.FINAL: 0.01, JobClass.PARTIAL: 0.02}
+        lane = scheduler.open(recipe(engine, ticks=ticks, select=same_group))
+        for n in range(3):
+            lane.submit(Task(f"p{n}"), owner="a", kind=JobClass.PARTIAL)
+            await asyncio.sleep(0.003)
+        lane.submit(Task("f"), owner="b", kind=JobClass.FINAL)
+        lane.submit(Task("at once"), owner="b", kind=JobClass.REST)
+        await asyncio.sleep(0.1)
+        assert [names for _, names in engine.log] == [("p0",), ("f", "p1", "p2", "at once")]
+        assert [at for at, _ in engine.log] == pytest.approx([0, 0.01])
 
 
 async def test_finals_gather_while_a_full_batch_of_partials_waits() -> None:
