@@ -4,18 +4,38 @@ import asyncio
 import sys
 import threading
 from collections import deque
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final, Self
 
-from clients.commands import RATE
+from clients.loudspeaker import RateConverter, open_loudspeaker
 from clients.wire import ClientError
 
-_BLOCK: Final = RATE // 50
+_BLOCK: Final = 0.02
+"""Seconds of sound that PortAudio asks for at a time."""
 _INSTEAD: Final = "type instead: --text"
 _NO_PORTAUDIO: Final = {
     "linux": "sudo apt install libportaudio2 (Debian, Ubuntu) or your system's portaudio package",
     "darwin": "brew install portaudio",
 }
+
+
+@dataclass(slots=True)
+class _Piece:
+    """So many `samples` at 24 kHz, as `sound` at the loudspeaker's rate, `taken` bytes of it."""
+
+    samples: int
+    sound: bytes
+    taken: int = 0
+
+    @property
+    def played(self) -> int:
+        return self.samples * self.taken // len(self.sound) if self.sound else self.samples
+
+    def take(self, most: int) -> bytes:
+        piece = self.sound[self.taken : self.taken + most]
+        self.taken += len(piece)
+        return piece
 
 
 class Player:
@@ -25,8 +45,9 @@ class Player:
     def __init__(self, device: int | str | None = None) -> None:
         self._device = device
         self._lock = threading.Lock()
-        self._waiting: deque[memoryview] = deque()
+        self._waiting: deque[_Piece] = deque()
         self._played = 0
+        """Samples of all pieces before those that wait."""
         self._closing = False
         self._ended = False
 
@@ -41,7 +62,7 @@ class Player:
         if self._ended and not self._closing:
             raise ClientError(f"The loudspeaker stopped. Plug it in again, or {_INSTEAD}")
         with self._lock:
-            return self._played // 2
+            return self._played + (self._waiting[0].played if self._waiting else 0)
 
     async def __aenter__(self) -> Self:
         self._stream = await asyncio.to_thread(self._open)
@@ -54,34 +75,37 @@ class Player:
 
     def play(self, data: bytes) -> None:
         """Whole samples, after what is playing."""
+        piece = _Piece(len(data) // 2, self._converter.convert(data))
         with self._lock:
-            self._waiting.append(memoryview(data))
+            self._waiting.append(piece)
 
     def flush(self) -> None:
         """Be silent; what the device has taken already is still heard."""
+        self._converter.flush()
         with self._lock:
+            if self._waiting:
+                self._played += self._waiting[0].played
             self._waiting.clear()
 
     def _open(self) -> Any:
         sound = portaudio()
         try:
-            stream = sound.RawOutputStream(
-                samplerate=RATE,
-                blocksize=_BLOCK,
-                device=self._device,
-                channels=1,
-                dtype="int16",
+            stream, rate = open_loudspeaker(
+                sound,
+                self._device,
+                block=_BLOCK,
                 latency="low",
                 callback=self._fill,
                 finished_callback=self._finished,
             )
-            stream.start()
         except (ValueError, sound.PortAudioError) as error:
             reason = " ".join(str(error).split())
             which = "No loudspeaker" if self._device is None else f"No loudspeaker '{self._device}'"
             raise ClientError(
                 f"{which} can be opened ({reason}). Choose one with --output, or {_INSTEAD}"
             ) from error
+        self._converter = RateConverter(rate)
+        self._ended = False
         return stream
 
     def _fill(self, block: Any, frames: int, time: Any, status: Any) -> None:
@@ -89,13 +113,13 @@ class Player:
         wanted, at = 2 * frames, 0
         with self._lock:
             while self._waiting and at < wanted:
-                piece = self._waiting.popleft()
-                taken = piece[: wanted - at]
-                block[at : at + len(taken)] = bytes(taken)
+                piece = self._waiting[0]
+                taken = piece.take(wanted - at)
+                block[at : at + len(taken)] = taken
                 at += len(taken)
-                if len(taken) < len(piece):
-                    self._waiting.appendleft(piece[len(taken) :])
-            self._played += at
+                if piece.taken == len(piece.sound):
+                    self._played += piece.samples
+                    self._waiting.popleft()
         block[at:wanted] = bytes(wanted - at)
 
     def _finished(self) -> None:

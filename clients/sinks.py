@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, BinaryIO, Final, Protocol, Self
 
+from clients.commands import RATE
+from clients.loudspeaker import RateConverter, open_loudspeaker
 from clients.wire import ClientError
 
 FORMATS: Final = MappingProxyType(
@@ -25,8 +27,7 @@ FORMATS: Final = MappingProxyType(
 )
 """The format that the name of a file asks for."""
 
-_RATE: Final = 24_000
-_BLOCK: Final = _RATE // 10 * 2
+_BLOCK: Final = RATE // 10 * 2
 """Bytes handed to the loudspeaker at a time; so long may Ctrl-C take."""
 _INSTEAD: Final = "Write a file instead: -o speech.mp3"
 
@@ -122,12 +123,15 @@ class SpeakerSink:
         data = self._rest + data
         whole = len(data) // 2 * 2
         self._rest = data[whole:]
-        for at in range(0, whole, _BLOCK):
-            block = data[at : min(at + _BLOCK, whole)]
-            await self._do(partial(self._stream.write, block))
+        await self._play(self._converter.convert(data[:whole]))
 
     async def finish(self) -> None:
+        await self._play(self._converter.flush())
         await self._do(self._stream.stop)
+
+    async def _play(self, sound: bytes) -> None:
+        for at in range(0, len(sound), _BLOCK):
+            await self._do(partial(self._stream.write, sound[at : at + _BLOCK]))
 
     async def _do(self, action: Callable[[], Any]) -> None:
         self._busy = asyncio.ensure_future(asyncio.to_thread(action))
@@ -140,14 +144,12 @@ class SpeakerSink:
         portaudio = _portaudio()
         self._failure: type[Exception] = portaudio.PortAudioError
         try:
-            stream = portaudio.RawOutputStream(
-                samplerate=_RATE, device=self._device, channels=1, dtype="int16"
-            )
-            stream.start()
+            stream, rate = open_loudspeaker(portaudio, self._device)
         except (ValueError, portaudio.PortAudioError) as error:
             reason = " ".join(str(error).split())
             which = "No loudspeaker" if self._device is None else f"No loudspeaker '{self._device}'"
             raise ClientError(f"{which} can be opened ({reason}). {_INSTEAD}") from error
+        self._converter = RateConverter(rate)
         return stream
 
 

@@ -77,6 +77,8 @@ class PortAudio(SimpleNamespace):
         self.microphones: list[Stream] = []
         self.loudspeakers: list[Stream] = []
         self.fault: Exception | None = None
+        self.only_rate: int | None = None
+        """The one rate that the loudspeaker can play, where it cannot play any."""
 
     def query_devices(self, device: object = None, kind: str | None = None) -> Any:
         headset = {"name": "Headset", "default_samplerate": 48_000.0}
@@ -94,5 +96,7 @@ class PortAudio(SimpleNamespace):
     def RawOutputStream(self, **settings: Any) -> Stream:
         if self.fault is not None:
             raise self.fault
+        if self.only_rate not in (None, settings["samplerate"]):
+            raise self.PortAudioError("Invalid sample rate")
         self.loudspeakers.append(Stream(**settings))
         return self.loudspeakers[-1]

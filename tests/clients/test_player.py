@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 from sound_devices import PortAudio
 
@@ -44,6 +45,37 @@ async def test_a_flush_silences_it_at_once(portaudio: PortAudio) -> None:
         assert player.position == 2 * BLOCK
         player.play(b"\x05\x06" * BLOCK)
         assert stream.listen(1) == b"\x05\x06" * BLOCK
+
+
+async def test_a_loudspeaker_with_a_rate_of_its_own_plays_at_that(portaudio: PortAudio) -> None:
+    portaudio.only_rate = 48_000
+    tone = np.round(8000 * np.sin(2 * np.pi * 440 * np.arange(12_000) / 24_000)).astype("<i2")
+    async with Player() as player:
+        (stream,) = portaudio.loudspeakers
+        assert (stream.settings["samplerate"], stream.blocksize) == (48_000, 960)
+        for start in range(0, 12_000, 1_234):
+            player.play(tone[start : start + 1_234].tobytes())
+        stream.listen(10)
+        assert abs(player.position - 4_800) < 60
+        stream.listen(20)
+        assert player.position == 12_000, "all was played, whatever the resampler holds back"
+    heard = np.frombuffer(stream.heard, "<i2").astype(float)
+    want = 8000 * np.sin(2 * np.pi * 440 * np.arange(24_000) / 48_000)
+    assert np.abs(heard[100:23_000] - want[100:23_000]).max() < 80
+
+
+async def test_a_flush_forgets_what_was_held_back_for_its_rate(portaudio: PortAudio) -> None:
+    portaudio.only_rate = 48_000
+    async with Player() as player:
+        (stream,) = portaudio.loudspeakers
+        player.play(b"\x00\x20" * 4_800)
+        stream.listen(2)
+        player.flush()
+        position = player.position
+        assert abs(position - 960) < 60
+        player.play(bytes(2 * 480))
+        assert stream.listen(2) == bytes(4 * stream.blocksize)
+        assert player.position == position + 480
 
 
 async def test_a_loudspeaker_that_is_unplugged_is_told(portaudio: PortAudio) -> None:

@@ -109,6 +109,8 @@ class PortAudio(ModuleType):
         super().__init__("sounddevice")
         self.opened: list[Stream] = []
         self.fault: Exception | None = None
+        self.only_rate: int | None = None
+        """The one rate that it can play, where it cannot play any."""
         self.unplugged = False
         self.seconds = 0.0
         """How long a block takes to be written."""
@@ -116,8 +118,13 @@ class PortAudio(ModuleType):
     def RawOutputStream(self, **settings: Any) -> "Stream":
         if self.fault is not None:
             raise self.fault
+        if self.only_rate not in (None, settings["samplerate"]):
+            raise self.PortAudioError("Invalid sample rate")
         self.opened.append(Stream(self, settings))
         return self.opened[-1]
+
+    def query_devices(self, device: object, kind: str) -> dict[str, float]:
+        return {"default_samplerate": self.only_rate or 24_000.0}
 
 
 class Stream:
@@ -179,10 +186,22 @@ async def test_the_loudspeaker_plays_every_sample_however_the_bytes_are_cut(
     assert stream.log == ["start", "stop", "abort", "close"]
     assert stream.settings == {
         "samplerate": 24_000,
+        "blocksize": 0,
         "device": None,
         "channels": 1,
         "dtype": "int16",
     }
+
+
+async def test_a_loudspeaker_with_a_rate_of_its_own_plays_all_at_that(portaudio: PortAudio) -> None:
+    portaudio.only_rate = 44_100
+    async with SpeakerSink() as sink:
+        for _ in range(10):
+            await sink.write(b"\x00\x20" * 2_400)
+        await sink.finish()
+    (stream,) = portaudio.opened
+    assert abs(len(stream.played) // 2 - 44_100) <= 1
+    assert stream.played[2_000:2_002] == b"\x00\x20"
 
 
 @pytest.mark.parametrize(("device", "asked"), [("3", 3), ("Desk", "Desk"), ("²", "²")])
