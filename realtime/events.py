@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 import orjson
 
+from engines.json_values import MOST_VALUES, has_few_values
+
 MAX_AUDIO_BYTES = 15 * 2**20
 """Most decoded audio that one append, or one part of an item, may carry."""
 MAX_ID_LENGTH = 512
@@ -129,6 +131,8 @@ def parse(text: str) -> ClientEvent | BadEvent:
 
 def decode(text: str) -> dict[str, Any] | BadEvent:
     """The JSON object that a text message holds. Never raises."""
+    if not has_few_values(text):
+        return BadEvent("invalid_event", f"The message holds more than {MOST_VALUES} values.")
     try:
         message = orjson.loads(text)
     except orjson.JSONDecodeError as error:

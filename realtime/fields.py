@@ -6,13 +6,13 @@ from typing import Any, TypeVar
 
 import orjson
 
+from engines.json_values import is_shallow
 from realtime.events import Invalid, missing, not_supported, shown, wrong_type
 
 MAX_NAME = 256
 MAX_LIST = 1_000
 MAX_JSON = 256 * 1024
 """Bytes of JSON that are kept for one value whose shape is the client's own."""
-MAX_DEPTH = 64
 
 _T = TypeVar("_T")
 
@@ -139,7 +139,7 @@ class Fields:
         return value
 
     def json(self, key: str, most: int = MAX_JSON) -> Any:
-        """JSON of any shape, of at most `most` bytes and `MAX_DEPTH` levels; None if nothing is
+        """JSON of any shape, of at most `most` bytes and few levels; None if nothing is
         there."""
         value = self.value(key)
         try:
@@ -148,7 +148,7 @@ class Fields:
             raise self.error(key, f"Invalid '{self.at(key)}': nested too deeply.") from None
         if size > most:
             raise self.error(key, f"Invalid '{self.at(key)}': more than {most} bytes of JSON.")
-        if not _is_shallow(value):
+        if not is_shallow(value):
             raise self.error(key, f"Invalid '{self.at(key)}': nested too deeply.")
         return value
 
@@ -191,22 +191,3 @@ class Fields:
             long = f"Invalid '{path}': longer than {longest} characters."
             raise SettingsError("invalid_value", long, path)
         return value
-
-
-def _is_shallow(value: object) -> bool:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [part for each in level for part in _inside(each)]
-        if not level:
-            return True
-    return False
-
-
-def _inside(value: object) -> list[Any]:
-    match value:
-        case dict():
-            return list(value.values())
-        case list():
-            return value
-        case _:
-            return []

@@ -7,6 +7,7 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel
 
+from engines.json_values import MOST_VALUES, has_few_values
 from routes.errors import ApiError
 
 BODY_BYTES: Final = 32 << 20
@@ -24,6 +25,8 @@ _ModelT = TypeVar("_ModelT", bound=BaseModel)
 async def read_json(request: web.Request) -> dict[str, Any]:
     """The body, which must be a JSON object. Raises `ApiError`."""
     body = await _read(request)
+    if not has_few_values(body):
+        raise ApiError(413, f"The body holds more than {MOST_VALUES} values.")
     try:
         if len(body) > ON_LOOP_BYTES:
             value = await asyncio.to_thread(orjson.loads, body)

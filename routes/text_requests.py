@@ -1,6 +1,5 @@
 """What requests for text have in common: strict types, and how the next token is chosen."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, Any, Final
 
@@ -14,6 +13,7 @@ from pydantic import (
 )
 
 from engines.generation import Generate, Sampling
+from engines.json_values import DEEPEST, is_shallow
 from routes.errors import invalid, missing
 
 MOST_ANSWERS: Final = 16
@@ -21,7 +21,6 @@ MOST_ANSWERS: Final = 16
 
 LARGEST_TOKEN: Final = 2**31 - 1
 
-_DEEPEST: Final = 64
 _MOST_BIASES: Final = 4096
 _LARGEST_BIAS: Final = 100
 
@@ -54,22 +53,9 @@ def model_of(body: dict[str, Any]) -> str:
 
 
 def _shallow(value: dict[str, Any]) -> dict[str, Any]:
-    level: list[Any] = [value]
-    for _ in range(_DEEPEST):
-        level = [part for each in level for part in _inside(each)]
-        if not level:
-            return value
-    raise ValueError(f"Input should be nested at most {_DEEPEST} levels deep")
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    match value:
-        case dict():
-            return value.values()
-        case list():
-            return value
-        case _:
-            return ()
+    if is_shallow(value):
+        return value
+    raise ValueError(f"Input should be nested at most {DEEPEST} levels deep")
 
 
 JsonObject = Annotated[dict[str, Any], AfterValidator(_shallow)]

@@ -115,6 +115,10 @@ def test_json_that_is_no_object_is_an_invalid_event(text: str) -> None:
     )
 
 
+def test_a_message_of_countless_values_is_not_read() -> None:
+    assert bad("[" + "[]," * 600_000 + "0]").code == "invalid_event"
+
+
 def test_a_binary_message_is_an_invalid_event() -> None:
     assert binary_event().code == "invalid_event"
     assert binary_event().param is None

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from realtime.fields import MAX_DEPTH, MAX_JSON, Fields, SettingsError
+from engines.json_values import DEEPEST
+from realtime.fields import MAX_JSON, Fields, SettingsError
 
 
 def refusal(error: pytest.ExceptionInfo[SettingsError]) -> tuple[str, str]:
@@ -64,9 +65,9 @@ def test_what_is_required_is_missing_when_absent_or_null(values: dict[str, Any])
 
 
 def test_json_of_any_shape_is_bounded_in_size_and_depth() -> None:
-    assert Fields({"a": nested(MAX_DEPTH - 1)}, "x").json("a")
+    assert Fields({"a": nested(DEEPEST - 1)}, "x").json("a")
     assert Fields({}, "x").json("a") is None
-    for value in (nested(MAX_DEPTH), nested(300), "x" * MAX_JSON):
+    for value in (nested(DEEPEST), nested(300), "x" * MAX_JSON):
         with pytest.raises(SettingsError) as caught:
             Fields({"a": value}, "x").json("a")
         assert refusal(caught) == ("invalid_value", "x.a")

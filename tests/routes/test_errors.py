@@ -1,4 +1,5 @@
 import asyncio
+import io
 import json
 import logging
 from typing import Any, Literal
@@ -203,6 +204,17 @@ async def test_a_body_that_is_not_compressed_as_it_says_is_the_clients_fault(
     assert (response.status, after.status) == (400, 200)
     assert body["error"]["message"] == "The body is not encoded as its headers say."
     assert not caplog.records
+
+
+async def test_a_body_of_countless_values_is_refused_unread() -> None:
+    body = b'{"messages":[' + b"[]," * 1_000_000 + b"0]}"
+    async with serving() as client:
+        headers = {"Content-Type": "application/json"}
+        data = io.BytesIO(body)
+        response = await client.post("/v1/chat/completions", data=data, headers=headers)
+        told = await response.json()
+    assert response.status == 413
+    assert told["error"]["message"] == "The body holds more than 500000 values."
 
 
 async def test_an_expectation_that_nobody_knows_is_refused() -> None:
