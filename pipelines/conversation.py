@@ -1,10 +1,12 @@
 """A conversation: items in order, and what a language model is told of them. No I/O."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
+from engines.json_values import is_shallow
 from pipelines.frames import Mark
 from pipelines.items import (
     FunctionCall,
@@ -225,12 +227,17 @@ class _Messages:
 
 
 def _call(item: FunctionCall) -> dict[str, Any]:
-    try:
-        arguments = json.loads(item.arguments or "{}")
-    except ValueError:
-        arguments = {}  # a client's own call
-    function = {"name": item.name, "arguments": arguments}
+    function = {"name": item.name, "arguments": _arguments(item.arguments)}
     return {"id": item.call_id, "type": "function", "function": function}
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """Those of a call; none where a client's own call has what no model could have written."""
+    try:
+        arguments = orjson.loads(text or "{}")
+    except ValueError:
+        return {}
+    return arguments if isinstance(arguments, dict) and is_shallow(arguments) else {}
 
 
 def _content(parts: Iterable[Part]) -> str | list[dict[str, Any]]:

@@ -55,3 +55,12 @@ def test_calls_that_a_provider_gave_the_same_id_keep_their_own_results() -> None
 def test_the_newest_result_of_a_call_counts_and_one_before_its_call_too() -> None:
     assert told(call(1), result("a"), result("b")) == [("call", "1"), ("result", "b")]
     assert told(result("a"), call(1)) == [("call", "1"), ("result", "a")]
+
+
+@pytest.mark.parametrize(
+    "arguments", ["[" * 5_000, '{"a":' * 300 + "1" + "}" * 300, '{"a":"\\ud83d"}', "[1]", "no"]
+)
+def test_arguments_that_no_model_can_be_told_are_left_out(arguments: str) -> None:
+    (message,) = chat_messages([FunctionCall("1", "c", "look", arguments)], "")[:1]
+    (made,) = message["tool_calls"]
+    assert made["function"] == {"name": "look", "arguments": {}}
