@@ -193,6 +193,13 @@ class Answers:
         answer = self._answers.get(response_id or self.active or "")
         return [] if answer is None else self._end(answer, Ending("cancelled", reason))
 
+    def give_up(self, item_id: str) -> list[Action]:
+        """This item is not wanted: the response that is writing it ends."""
+        for answer in self._answers.values():
+            if answer.in_conversation and item_id in answer.stream.open:
+                return self.cancel(answer.id, "client_cancelled")
+        return []
+
     def fail_all(self, code: str, message: str) -> list[Action]:
         """The session ends: so does every response."""
         ending = Ending("failed", None, code, message)

@@ -218,8 +218,9 @@ class ConversationProtocol:
                     ended = self._answers.stopped(event.item_id, event.audio_end_ms / 1000)
                     return [truncated, *ended, *self._turns.proceed()]
                 case DeleteItem():
+                    ended = self._answers.give_up(event.item_id)
                     deleted = self._items.delete(event)
-                    return [deleted, *self._understood(event.item_id)]
+                    return [*ended, deleted, *self._understood(event.item_id)]
                 case ResponseCreate():
                     return self._respond(event)
                 case ResponseCancel():
@@ -312,7 +313,7 @@ class ConversationProtocol:
         place = {"item_id": frame.item, "audio_start_ms": milliseconds(frame.at)}
         actions: list[Action] = [self._wire.event("input_audio_buffer.speech_started", **place)]
         if self._settings.turns.interrupt_response:
-            self._turns.interrupt()
+            actions += self._turns.interrupt()
             actions += self._answers.interrupt()
         return actions
 

@@ -33,20 +33,23 @@ class TurnAnswers:
         """The utterance without speech that the idle timeout made."""
         self._missed = False
         """Whether speech took an answer's place of which nothing was heard."""
+        self._displaced: list[str] = []
+        """Utterances that were due when more was said."""
         self._paused: str | None = None
         self._prepared = ""
 
-    def interrupt(self) -> None:
+    def interrupt(self) -> list[Action]:
         """Somebody speaks: if they turn out to have said something, that is answered instead."""
-        self._missed = self._missed or self._due is not None or self._answers.unheard
-        self._due = None
+        self._missed = self._missed or self._answers.unheard
+        self._displace()
+        return [Push(Interrupt(PROVISIONAL))] if self.settings.turns.preemptive else []
 
     def end(self, item_id: str) -> list[Action]:
         """A turn is over."""
         self._paused, self._prepared = None, ""
         if not self.settings.turns.create_response:
             return []
-        self._missed = self._missed or self._due is not None
+        self._displace()
         self._due = item_id
         return self.proceed()
 
@@ -58,6 +61,7 @@ class TurnAnswers:
         """The turn that is due (or that of this item) is not answered."""
         if item_id is None:
             self._missed = False
+            self._displaced.clear()
         if item_id is None or item_id == self._due:
             self._due = None
 
@@ -70,9 +74,10 @@ class TurnAnswers:
         if failure is not None:
             return self.fail(item_id, failure)
         text = self._transcribing.transcript_of(item_id)
-        if text is None:
+        if text is None or (not text and self._still_listening()):
             return []
-        missed, self._missed, self._due = self._missed, False, None
+        missed, self._missed, self._due = self._has_missed(), False, None
+        self._displaced.clear()
         request = ResponseRequest(self.settings.answering)
         if text or missed:
             return self._answers.create(request, self.settings)
@@ -87,13 +92,30 @@ class TurnAnswers:
         actions: list[Action] = []
         if item_id == self._due and self._answers.active is None:
             self._missed, self._due = False, None
+            self._displaced.clear()
             request = ResponseRequest(self.settings.answering)
             actions += self._answers.create(request, self.settings)
         actions += self._answers.not_understood(item_id, failure.code, failure.message)
         match self._conversation.get(item_id):
             case Message(content=[InputAudio() as part]):
                 part.transcript = ""
-        return actions
+        return [*actions, *self.proceed()]
+
+    def _displace(self) -> None:
+        if self._due is not None:
+            self._displaced.append(self._due)
+            self._due = None
+
+    def _still_listening(self) -> bool:
+        """Whether what was said before is not understood yet."""
+        return not set(self._displaced).isdisjoint(self._conversation.unheard())
+
+    def _has_missed(self) -> bool:
+        """Whether anything but noises waits for an answer."""
+        return self._missed or any(
+            item == self._silent or self._transcribing.transcript_of(item)
+            for item in self._displaced
+        )
 
     def pause(self, frame: Pause) -> list[Action]:
         """The speaker paused, or goes on: with `preemptive`, an answer is made ready."""

@@ -339,6 +339,19 @@ class TestTurns:
         respond(talk)
         assert [m["content"] for m in messages(talk)[1:]] == ["Count.", "One two three", "Go on."]
 
+    def test_an_answer_that_is_deleted_while_it_is_made_ends_before(self) -> None:
+        talk = Talk()
+        talk.script.append(Model("One two three four.", ends="never"))
+        typed(talk, "Count.")
+        events = respond(talk)
+        item = next(e["item_id"] for e in events if e["type"] == "response.output_audio.delta")
+        *_, done, _, deleted = talk.client({"type": "conversation.item.delete", "item_id": item})
+        assert done["response"]["status_details"]["reason"] == "client_cancelled"
+        assert deleted["type"] == "conversation.item.deleted"
+        typed(talk, "Go on.")
+        respond(talk)
+        assert [m["content"] for m in messages(talk)[1:]] == ["Count.", "Go on."]
+
     def test_an_answer_that_nobody_heard_is_not_in_the_context(self) -> None:
         talk = Talk()
         talk.script.append(Model(ends="never"))
