@@ -116,7 +116,7 @@ async def _answers(url: str) -> bool:
     try:
         async with asyncio.timeout(2):
             _, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, UnicodeError):  # the last for a name that DNS cannot hold
         return False
     writer.close()
     with suppress(OSError):

@@ -50,7 +50,8 @@ async def serving(
         app,
         handler_cancellation=True,
         access_log=None,
-        shutdown_timeout=server.grace_seconds,
+        # It waits twice so long: before it stops reading, and before it cancels what still runs.
+        shutdown_timeout=server.grace_seconds / 2,
     )
     listener = _listener(server.host, server.port)
     await runner.setup()

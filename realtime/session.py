@@ -143,8 +143,10 @@ class Session:
             over = await self._converse()
             await self._close(over, writer)
         finally:
-            writer.cancel()
             self._closed.set()
+            if not writer.done():
+                writer.cancel()
+                await asyncio.gather(writer, return_exceptions=True)
         return over.code
 
     async def _converse(self) -> _Over:
