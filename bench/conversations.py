@@ -30,7 +30,7 @@ from bench.load import (  # noqa: E402
     set_up,
     tell,
 )
-from bench.turns import APPEND_MS, Arrivals, Heard, Interruption, Turn  # noqa: E402
+from bench.turns import APPEND_MS, Heard, Interruption, Turn, append_of  # noqa: E402
 
 PAUSES = (0.4, 1.6)
 """Seconds from the end of an answer until the person speaks again."""
@@ -100,7 +100,6 @@ class Person:
         self._speak_at: float | None = begin + plan.spread * number / plan.sessions
         self._sent_at: list[float] = []
         """When each append left."""
-        self._arrivals = Arrivals()
         self.heard = Heard()
         self._answering: Turn | None = None
         """The turn that the newest response answers."""
@@ -203,7 +202,7 @@ class Person:
         if stopped is None or stopped.told is not None:
             return
         known = start_ms / 1000 + self._plan.padding + self._plan.confirm
-        stopped.confirmed = self._left_at(self._arrivals.append_with(known))
+        stopped.confirmed = self._left_at(append_of(known))
         stopped.tell(self.heard.until, now)
         self.heard.stop(now)
 
@@ -213,8 +212,7 @@ class Person:
             self.cut += 1
         elif turn.stopped is None:
             turn.stopped = now
-            turn.proved = self._left_at(self._arrivals.append_with(end_ms / 1000))
-            turn.held = self._left_at(self._arrivals.append_of(end_ms / 1000))
+            turn.proved = self._left_at(append_of(end_ms / 1000))
 
     def _end(self, response: Mapping[str, Any]) -> None:
         if response["id"] != self.heard.response:

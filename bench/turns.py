@@ -2,50 +2,24 @@
 
 from dataclasses import dataclass, field
 
-from engines.audio import PCM_24K, Decoder
-from pipelines.frames import SAMPLE_RATE
 from pipelines.sentences import SentenceSplitter
 
 APPEND_MS = 40
 GAP_SECONDS = 0.001
 """Silence in the middle of an answer that counts as a gap."""
 
-_APPEND_BYTES = 2 * PCM_24K.rate * APPEND_MS // 1000
 
-
-class Arrivals:
-    """With which append audio of a session is there: `Decoder`, as the server has it, holds some
-    of it back until more comes."""
-
-    def __init__(self) -> None:
-        self._decoder = Decoder(PCM_24K)
-        self._upto: list[int] = []
-
-    def append_of(self, seconds: float) -> int:
-        """The append that holds the last sample before this position."""
-        return max(0, -(-round(seconds * 1000) // APPEND_MS) - 1)
-
-    def append_with(self, seconds: float) -> int:
-        """The append by which the server has decoded all before this position."""
-        wanted = round(seconds * SAMPLE_RATE)
-        while not self._upto or self._upto[-1] < wanted:
-            before = self._upto[-1] if self._upto else 0
-            self._upto.append(before + len(self._decoder.feed(bytes(_APPEND_BYTES))))
-        low, high = 0, len(self._upto) - 1
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if self._upto[middle] >= wanted else (middle + 1, high)
-        return low
+def append_of(seconds: float) -> int:
+    """The append of a session that holds the last sample before this position."""
+    return max(0, -(-round(seconds * 1000) // APPEND_MS) - 1)
 
 
 @dataclass(slots=True)
 class Turn:
     """When things happened, on one clock. `silent`: the person's last sound. `proved`: the
-    append left by which the server had the audio that ended the turn; `held`: the append that held
-    the last of it."""
+    append left that held the last of the audio that ended the turn."""
 
     silent: float
-    held: float | None = None
     proved: float | None = None
     stopped: float | None = None
     understood: float | None = None
@@ -75,7 +49,7 @@ class Turn:
 
     def spans(self) -> dict[str, float]:
         """Seconds from one to the next, and in all; of a complete turn."""
-        held, proved, stopped, understood, token, sentence, audio = map(_known, self._moments())
+        proved, stopped, understood, token, sentence, audio = map(_known, self._moments())
         return {
             "silence": stopped - self.silent,
             "transcription": understood - stopped,
@@ -84,12 +58,11 @@ class Turn:
             "speech": audio - sentence,
             "first_audio": audio - self.silent,
             "orchestration": audio - proved,
-            "orchestration_and_resampling": audio - held,
         }
 
     def _moments(self) -> tuple[float | None, ...]:
         return (
-            *(self.held, self.proved, self.stopped, self.understood),
+            *(self.proved, self.stopped, self.understood),
             *(self.token, self.sentence, self.audio),
         )
 

@@ -1,7 +1,6 @@
 """Audio as clients send it, to and from samples: 16-bit PCM at any rate, G.711 µ-law and A-law."""
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +16,8 @@ Codes = NDArray[np.uint8]
 LOWEST_RATE = 8_000
 HIGHEST_RATE = 48_000
 G711_RATE = 8_000
+_TAPS = 16
+"""What comes after a sample that FFmpeg's filter makes it of, at the lower of the two rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +57,18 @@ PCMA = AudioFormat("pcma", G711_RATE)
 class Decoder:
     """One stream of wire audio to float32 mono at `SAMPLE_RATE`, fed in chunks of any size.
 
-    How the stream is cut into chunks changes not one bit of what comes out, only when: the
-    resampler holds 1 ms of a PCM stream back, and 2 ms at 8 kHz. It is FFmpeg's, whose filter is
-    less steep than that of soxr (4 dB down at 7.6 kHz) and so does not wait for up to 40 ms of
-    what comes after: whoever answers a speaker waits for it.
+    How the stream is cut into chunks changes not one bit of what comes out. The resampler is
+    FFmpeg's, whose filter is less steep than that of soxr (4 dB down at 7.6 kHz) and so does not
+    wait for up to 40 ms of what comes after: whoever answers a speaker waits for it. The filter's
+    own delay, 1 ms and 2 ms at 8 kHz, stays in the sound: n samples give those of their time at
+    once, and a window that ends with a chunk need not wait for the next.
     """
 
     def __init__(self, format: AudioFormat) -> None:
         self.format = format
         self._half = b""
         self._resampler: AudioResampler | None = None
+        self._delay = round(_TAPS * max(1.0, SAMPLE_RATE / format.rate))
 
     def feed(self, data: bytes | memoryview) -> Samples:
         """The samples that became ready; none, if the resampler holds them all back.
@@ -77,24 +80,16 @@ class Decoder:
         samples = self._samples(data)
         if self.format.rate == SAMPLE_RATE or not len(samples):
             return samples
+        begins = self._resampler is None
         if self._resampler is None:
             self._resampler = AudioResampler("flt", "mono", SAMPLE_RATE)
         frame = AudioFrame.from_ndarray(samples[np.newaxis], "flt", "mono")
         frame.sample_rate = self.format.rate
-        return _joined(self._resampler.resample(frame))
-
-    def flush(self) -> Samples:
-        """The stream's last samples, which the resampler held back; then a new stream begins.
-
-        A stream of n samples gives n * 16000 / rate in all, rounded either way; one of less than
-        4 ms may give none. Half a sample at the end is forgotten.
-        """
-        tail = [] if self._resampler is None else self._resampler.resample(None)
-        self.reset()
-        return _joined(tail)
+        resampled = [piece.to_ndarray().reshape(-1) for piece in self._resampler.resample(frame)]
+        return np.concatenate([np.zeros(self._delay if begins else 0, np.float32), *resampled])
 
     def reset(self) -> None:
-        """Forget what is held back; a new stream begins."""
+        """A new stream begins; half a sample at the end of this one is forgotten."""
         self._half = b""
         self._resampler = None
 
@@ -154,11 +149,6 @@ class Encoder:
                 return encode_ulaw(samples).tobytes()
             case "pcma":
                 return encode_alaw(samples).tobytes()
-
-
-def _joined(frames: Sequence[AudioFrame]) -> Samples:
-    pieces = [frame.to_ndarray().reshape(-1) for frame in frames]
-    return np.concatenate(pieces) if pieces else np.empty(0, np.float32)
 
 
 def from_pcm16(data: bytes | memoryview) -> Samples:

@@ -199,7 +199,7 @@ class Recipe:
     """Device cores one step occupies; 0 for work too small to be worth a grant."""
     ticks: Mapping[JobClass, float] = field(default_factory=dict)
     """Least seconds from the start of one step to that of the next on the same worker, by the most
-    urgent class that is ready (none for those not named): what comes meanwhile shares a step. For
+    urgent class of its jobs (none for those not named): what comes meanwhile shares a step. For
     work so small that handing it over costs as much."""
     full_batch: int | None = None
     """Jobs that fill a step. With several workers, PARTIALs then gather behind steps of PARTIALs on

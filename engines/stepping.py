@@ -1,7 +1,6 @@
 """A seat's life: start its worker, choose who steps, step, deliver, and mend what breaks."""
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -117,7 +116,8 @@ class Stepping:
         def most_urgent() -> float:
             return min(map(self._fairness.deadline, self._ready(seat)), default=float("inf"))
 
-        await self._gather(seat)
+        if (early := seat.stepped_at + self._tick(seat) - _now()) > 0:
+            await asyncio.sleep(early)
         async with self._device.grant(self._recipe.cores, most_urgent):
             # What is ready is asked again: it may have changed, or gone, while the device was busy.
             fitting = self._fitting(seat)
@@ -125,16 +125,13 @@ class Stepping:
             if chosen:
                 await self._step(seat, _apart([e for e in chosen if isinstance(e, Ticket)]))
 
-    async def _gather(self, seat: Seat) -> None:
-        """Wait out the tick of the most urgent job; a more urgent one may come and shorten it."""
-        while ready := [ticket.kind for ticket in self._ready(seat)]:
-            early = seat.stepped_at + self._recipe.ticks.get(min(ready), 0.0) - _now()
-            if early <= 0:
-                return
-            seat.wake.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(early):
-                    await seat.wake.wait()
+    def _tick(self, seat: Seat) -> float:
+        ticks = self._recipe.ticks
+        if not ticks:
+            return 0.0
+        # Also those that wait for their next input: it may come before the tick is over.
+        kinds = {ticket.kind for ticket in seat.jobs.values()}
+        return ticks.get(min(kinds.union(ticket.kind for ticket in self._ready(seat))), 0.0)
 
     def _fitting(self, seat: Seat) -> list[Ticket]:
         """The jobs of the next step, as many as there are slots for, the most urgent first."""

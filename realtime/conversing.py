@@ -129,7 +129,8 @@ class ConversationProtocol:
                 return self._ear.hear(event.audio)
             case CommitBuffer():
                 self._commits += 1
-                return [*self._ear.flush(), Push(Commit(request=event.event_id or ""))]
+                self._ear.reset()
+                return [Push(Commit(request=event.event_id or ""))]
             case ClearBuffer():
                 self._commits += 1
                 self._ear.reset()
@@ -241,10 +242,9 @@ class ConversationProtocol:
         self.ignored = merged.ignored
         self._settings = self._turns.settings = new = merged.settings
         self._tell_transcripts()
-        tail: list[Action] = []
         if new.input.format != old.input.format:
-            tail = self._ear.change(new.input.format)
-        return [*tail, *self._configure(old, new), self._session_event("session.updated")]
+            self._ear.change(new.input.format)
+        return [*self._configure(old, new), self._session_event("session.updated")]
 
     def _check(self, old: ConversationSettings, new: ConversationSettings) -> None:
         wanted = _heard_with(new.input)

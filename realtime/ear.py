@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-
 from engines.audio import AudioFormat
 from pipelines.frames import SAMPLE_RATE, Audio, Samples
 from realtime.actions import Action, Push
@@ -14,10 +12,6 @@ class Decoder(Protocol):
     """What turns the client's bytes into float32 mono at `SAMPLE_RATE`, across appends."""
 
     def feed(self, data: bytes) -> Samples: ...
-
-    def flush(self) -> Samples:
-        """What was held back; the next feed starts afresh."""
-        ...
 
     def reset(self) -> None: ...
 
@@ -35,25 +29,18 @@ class Ear:
         """More audio in the current format."""
         return self._heard(self._decoder.feed(data))
 
-    def flush(self) -> list[Action]:
-        """What the decoder held back."""
-        return self._heard(self._decoder.flush())
-
     def reset(self) -> None:
-        """Forget what the decoder held back."""
+        """What comes next does not follow what came before."""
         self._decoder.reset()
 
-    def change(self, format: AudioFormat) -> list[Action]:
-        """From here on audio comes in this format; the rest of what came before it."""
-        tail = self.flush()
+    def change(self, format: AudioFormat) -> None:
+        """From here on audio comes in this format."""
         self._decoder = self._new_decoder(format)
         self.format = format
-        return tail
 
     def decode(self, data: bytes) -> Samples:
         """A recording of its own, in the current format, beside the stream."""
-        decoder = self._new_decoder(self.format)
-        return np.concatenate((decoder.feed(data), decoder.flush()))
+        return self._new_decoder(self.format).feed(data)
 
     def _heard(self, samples: Samples) -> list[Action]:
         if not len(samples):

@@ -132,7 +132,8 @@ class RealtimeProtocol:
             case Append():
                 return self._ear.hear(event.audio)
             case CommitBuffer():
-                return [*self._ear.flush(), Push(Commit(request=event.event_id or ""))]
+                self._ear.reset()
+                return [Push(Commit(request=event.event_id or ""))]
             case ClearBuffer():
                 self._ear.reset()
                 return [Push(Clear(request=event.event_id or ""))]
@@ -193,8 +194,9 @@ class RealtimeProtocol:
         self.ignored = merged.ignored
         self._settings = new
         self._transcribing.logprobs = new.logprobs
-        tail = self._ear.change(new.format) if new.format != old.format else []
-        return [*tail, *self._configure(old, new), self._session_event("session.updated")]
+        if new.format != old.format:
+            self._ear.change(new.format)
+        return [*self._configure(old, new), self._session_event("session.updated")]
 
     def _configure(self, old: Settings | None, new: Settings) -> list[Action]:
         actions: list[Action] = []

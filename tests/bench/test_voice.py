@@ -14,19 +14,16 @@ from bench.conversations import Person, Tally, _seconds, report
 from bench.conversations import Plan as Conversation
 from bench.instant_voice import RATE, InstantVoice, tone
 from bench.provider import Script, application
-from bench.turns import APPEND_MS, Arrivals, Heard, Interruption, Turn
+from bench.turns import Heard, Interruption, Turn, append_of
 from bench.voice import INSTANT, SPANS, Run
 from bench.voice_points import SHORT, Measured, Setting, Speech, measure
-from engines.audio import PCM_24K, Decoder
 from engines.base import Work
 from engines.synthesis import Say
-from pipelines.frames import SAMPLE_RATE
 
 
 def turn() -> Turn:
     return Turn(
         silent=10.0,
-        held=10.48,
         proved=10.52,
         stopped=10.53,
         understood=10.6,
@@ -42,7 +39,6 @@ def test_the_spans_of_a_turn_add_up_to_the_first_audio() -> None:
     assert sum(spans[name] for name in SPANS[:-1]) == pytest.approx(spans["first_audio"])
     assert spans["first_audio"] == pytest.approx(0.95)
     assert spans["orchestration"] == pytest.approx(0.43)
-    assert spans["orchestration_and_resampling"] == pytest.approx(0.47)
 
 
 def test_a_turn_without_sound_is_not_complete() -> None:
@@ -60,17 +56,8 @@ def test_a_sentence_is_over_when_the_server_can_know() -> None:
     assert heard.sentence in (2, 3)
 
 
-def test_an_append_is_found_that_brings_what_the_decoder_holds_back() -> None:
-    arrivals, decoder, decoded = Arrivals(), Decoder(PCM_24K), 0
-    for append in range(50):
-        before = decoded
-        decoded += len(decoder.feed(bytes(2 * PCM_24K.rate * APPEND_MS // 1000)))
-        if decoded > before:
-            assert arrivals.append_with((before + 1) / SAMPLE_RATE) == append
-            assert arrivals.append_with(decoded / SAMPLE_RATE) == append
-    assert arrivals.append_of(0.040) == 0
-    assert arrivals.append_of(0.041) == 1
-    assert arrivals.append_with(0.040) == 1
+def test_an_append_is_found_that_brings_what_was_to_be_heard() -> None:
+    assert list(map(append_of, (0.0, 0.032, 0.040, 0.041, 0.080, 0.32))) == [0, 0, 0, 1, 1, 7]
 
 
 def test_a_loudspeaker_tells_gaps_from_a_pause_between_answers() -> None:
@@ -199,8 +186,7 @@ def test_a_person_notes_what_becomes_of_a_turn() -> None:
     spans = listening.turns[0].spans()
     assert spans["silence"] == pytest.approx(0.6)
     assert spans["first_audio"] == pytest.approx(1.3)
-    assert spans["orchestration"] == pytest.approx(3.3 - 2.52)
-    assert spans["orchestration_and_resampling"] == pytest.approx(3.3 - 2.48)
+    assert spans["orchestration"] == pytest.approx(3.3 - 2.48)
     assert listening.heard.until == pytest.approx(3.3 + 0.25)
 
 

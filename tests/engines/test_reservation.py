@@ -154,19 +154,24 @@ async def test_what_comes_within_a_tick_shares_a_step() -> None:
         assert engine.order == [("t0",), ("t1", "t2", "t3"), ("t4", "t5", "t6")]
 
 
-async def test_an_urgent_job_shortens_the_tick_of_those_that_wait() -> None:
+async def test_all_that_share_an_engine_with_an_urgent_job_are_stepped_as_often() -> None:
     engine = Paced(base=0.001)
     async with scheduling() as scheduler:
         ticks = {JobClass.FINAL: 0.01, JobClass.PARTIAL: 0.02}
         lane = scheduler.open(recipe(engine, ticks=ticks, select=same_group))
-        for n in range(3):
-            lane.submit(Task(f"p{n}"), owner="a", kind=JobClass.PARTIAL)
+        urgent = lane.submit(Task("f"), owner="b", kind=JobClass.FINAL, streaming=True)
+        urgent.push("now")
+        for n in range(2):
             await asyncio.sleep(0.003)
-        lane.submit(Task("f"), owner="b", kind=JobClass.FINAL)
-        lane.submit(Task("at once"), owner="b", kind=JobClass.REST)
+            lane.submit(Task(f"p{n}"), owner="a", kind=JobClass.PARTIAL)
+        await asyncio.sleep(0.015)
+        urgent.cancel()
+        for n in range(2, 4):
+            lane.submit(Task(f"p{n}"), owner="a", kind=JobClass.PARTIAL)
+            await asyncio.sleep(0.005)
         await asyncio.sleep(0.1)
-        assert [names for _, names in engine.log] == [("p0",), ("f", "p1", "p2", "at once")]
-        assert [at for at, _ in engine.log] == pytest.approx([0, 0.01])
+        assert [names for _, names in engine.log] == [("f",), ("p0", "p1"), ("p2", "p3")]
+        assert [at for at, _ in engine.log] == pytest.approx([0, 0.01, 0.03])
 
 
 async def test_finals_gather_while_a_full_batch_of_partials_waits() -> None:

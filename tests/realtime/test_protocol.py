@@ -384,11 +384,11 @@ class TestAudio:
         socket.append(pcm16(speech))
         socket.say("input_audio_buffer.commit")
         pushed = [frame.samples for frame in socket.pushed() if isinstance(frame, Audio)]
-        samples = np.concatenate(pushed)[: len(speech)]
+        samples = np.concatenate(pushed)[16 : len(speech)]  # the filter is late by a millisecond
         noise = samples - speech[: len(samples)]
         assert 10 * np.log10(np.sum(speech**2) / np.sum(noise**2)) > 25
 
-    def test_a_commit_comes_after_the_audio_that_was_held_back(self) -> None:
+    def test_a_commit_comes_after_the_audio_before_it(self) -> None:
         socket = Socket()
         socket.pushed()
         socket.append(bytes(9_600))
