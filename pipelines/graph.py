@@ -91,6 +91,11 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._frames)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something worth waking for."""
+        return bool(self._frames)
+
     def put(self, frame: Frame) -> None:
         """Queue a frame by the policy. Raises `InboxFull`."""
         if isinstance(frame, Interrupt):
@@ -99,11 +104,12 @@ class Inbox:
             self._frames.appendleft(frame)
         elif len(self._frames) < self.bound or self._make_room(frame):
             self._frames.append(frame)
-        self._filled.set()
+        if self.is_ready:
+            self._filled.set()
 
     async def get(self) -> Frame:
-        """The next frame, when there is one."""
-        while not self._frames:
+        """The next frame, when there is one that is worth waking for."""
+        while not self.is_ready:
             self._filled.clear()
             await self._filled.wait()
         return self._frames.popleft()

@@ -79,7 +79,7 @@ class VoiceActivity(Node):
         super().__init__(name)
         self._settings = settings
         self._context = context
-        self._inbox = AudioInbox()
+        self._inbox = AudioInbox(WINDOW)
         self._turns = TurnTaker(settings.turns())
         self._windows = Windows(WINDOW)
         self._scorer = Scorer(
@@ -100,8 +100,8 @@ class VoiceActivity(Node):
 
     @property
     def backlog(self) -> int:
-        """Samples queued."""
-        return self._inbox.samples
+        """Samples queued, where there is something to do with them."""
+        return self._inbox.samples if self._inbox.is_ready else 0
 
     def receive(self, frame: Frame) -> None:
         """Queue a frame; everything is done in order."""
@@ -176,6 +176,7 @@ class VoiceActivity(Node):
                 probabilities = await self._scorer.score(windows)
                 self._turns.confirm = self._confirm()
                 self._follow(windows, probabilities)
+        self._inbox.enough = WINDOW - len(self._windows.rest)
 
     # Turns
 

@@ -14,16 +14,27 @@ BATCH = SAMPLE_RATE
 
 
 class AudioInbox(Inbox):
-    """Counts the `samples` that wait, and gives sound that waits together at once."""
+    """Counts the `samples` that wait, and gives sound that waits together at once.
 
-    def __init__(self) -> None:
+    Fewer than `enough` samples are not worth waking for: clients send sound in pieces of any size.
+    """
+
+    def __init__(self, enough: int) -> None:
         super().__init__(INBOX, Policy.WAIT)
+        self.enough = enough
         self.samples = 0
+        self._pieces = 0
+        """Frames of sound among those that wait."""
+
+    @property
+    def is_ready(self) -> bool:
+        return self.samples >= self.enough or len(self) > self._pieces
 
     def put(self, frame: Frame) -> None:
         """Queue a frame. Raises `InboxFull`."""
         if _is_uncut(frame):
             self.samples += len(frame.samples)
+            self._pieces += 1
         super().put(frame)
 
     def gather(self, first: Audio) -> Samples:
@@ -35,6 +46,7 @@ class AudioInbox(Inbox):
             pieces.append(following.samples)
             total += len(following.samples)
         self.samples -= total
+        self._pieces -= len(pieces)
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
