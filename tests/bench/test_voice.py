@@ -259,7 +259,6 @@ async def test_a_turn_is_measured_on_a_real_server(tmp_path: Path) -> None:
     (spans,) = found.report["turns"]
     assert 0.4 < spans["silence"] < 2
     assert 0 < spans["orchestration"] < 2
-    assert spans["orchestration"] <= spans["orchestration_and_resampling"]
     assert spans["first_audio"] == pytest.approx(sum(spans[name] for name in SPANS[:-1]))
     assert found.cpu_seconds > 0
     assert found.report["played"] > 1
