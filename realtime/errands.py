@@ -253,7 +253,8 @@ def _findings(configuration: Configuration, data_dir: Path) -> Iterator[tuple[bo
     while not directory.exists():
         directory = directory.parent
     free = shutil.disk_usage(directory).free / 1e9
-    yield os.access(directory, os.W_OK), f"data: {data_dir} ({free:.0f} GB free)"
+    usable = directory.is_dir() and os.access(directory, os.W_OK)
+    yield usable, f"data: {data_dir} ({free:.0f} GB free)"
 
 
 def _advice(configuration: Configuration, data_dir: Path) -> Iterator[str]:
