@@ -71,7 +71,7 @@ class Decoder:
         self._delay = round(_TAPS * max(1.0, SAMPLE_RATE / format.rate))
 
     def feed(self, data: bytes | memoryview) -> Samples:
-        """The samples that became ready; none, if the resampler holds them all back.
+        """The samples of the chunk's time.
 
         A chunk may end in the middle of a sample, since whoever forwards a byte stream cuts it
         where they like: that half is kept for the next chunk. Dropped, it would turn everything
@@ -109,7 +109,8 @@ class Decoder:
 class Encoder:
     """Float32 mono sound to wire audio, fed in chunks of any size and of any rate.
 
-    Sound of another rate than before begins anew. Like a `Decoder`, it holds some samples back.
+    Sound of another rate than before begins anew. The resampler (soxr, HQ) holds some samples back:
+    nobody waits for them, as sentences come whole, and people hear how steep its filter is.
     """
 
     def __init__(self, format: AudioFormat) -> None:

@@ -25,18 +25,22 @@ _ModelT = TypeVar("_ModelT", bound=BaseModel)
 async def read_json(request: web.Request) -> dict[str, Any]:
     """The body, which must be a JSON object. Raises `ApiError`."""
     body = await _read(request)
-    if not has_few_values(body):
-        raise ApiError(413, f"The body holds more than {MOST_VALUES} values.")
     try:
         if len(body) > ON_LOOP_BYTES:
-            value = await asyncio.to_thread(orjson.loads, body)
+            value = await asyncio.to_thread(_parsed, body)
         else:
-            value = orjson.loads(body)
+            value = _parsed(body)
     except orjson.JSONDecodeError as error:
         raise ApiError(400, f"The body is not valid JSON: {error}.") from None
     if not isinstance(value, dict):
         raise ApiError(400, "The body must be a JSON object.")
     return value
+
+
+def _parsed(body: bytes) -> Any:
+    if not has_few_values(body):
+        raise ApiError(413, f"The body holds more than {MOST_VALUES} values.")
+    return orjson.loads(body)
 
 
 async def validated(body: dict[str, Any], model: type[_ModelT]) -> _ModelT:
